@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+// Two builds come from this manifest: the regular one, for development and unit tests, and with DITQ_EMBEDDED=1 the one that ships,
+// which needs no Swift runtime. Both compile the same sources.
+import PackageDescription
+
+let embedded = Context.environment["DITQ_EMBEDDED"] == "1"
+
+// MARK: - Settings
+
+/// Sections a function, so that the linker can drop what nothing reaches.
+let swift: [SwiftSetting] =
+  embedded ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Xcc", "-fPIC", "-Xfrontend", "-function-sections"])] : []
+
+/// What runs once a request is compiled for size, where it ships; what runs once an element is in the kernels.
+let cold: [SwiftSetting] = swift + (embedded ? [.unsafeFlags(["-Osize"], .when(configuration: .release))] : [])
+
+/// Kernels are compiled without overflow and bounds checks: whoever calls them has checked the shapes. A kernel module is reached through
+/// the C symbols of CKernels alone and never imported, because importing would re-emit its code where the CPU features are missing.
+func kernels(_ name: String, features: [String]) -> Target {
+  .target(
+    name: name, dependencies: ["CKernels", "KernelMath"],
+    swiftSettings: swift + [.unsafeFlags(["-Ounchecked"] + features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .release))]
+      + [.unsafeFlags(features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .debug))])
+}
+
+let kernelTargets: [Target] = [
+  kernels("KernelsGeneric", features: []),
+  kernels("KernelsAVX2", features: ["avx2", "fma", "f16c"]),
+  kernels("KernelsAVX512", features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"]),
+]
+
+let libraryLinking: [LinkerSetting] = [
+  .unsafeFlags(
+    [
+      "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
+      "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
+    ] + (embedded ? ["-Xlinker", "-s", "-Xlinker", "--as-needed"] : ["-static-stdlib"]))
+]
+
+// MARK: - What ships
+
+var targets: [Target] = [
+  .systemLibrary(name: "CDitq", path: "include"),
+  .target(name: "CPlatform"),
+  .target(name: "CPNG", linkerSettings: [.linkedLibrary("png")]),
+  .target(name: "CKernels"),
+  .target(name: "KernelMath", dependencies: ["CKernels"], swiftSettings: swift),
+  .target(
+    name: "DitqCore", dependencies: ["CPlatform", "CPNG", "CKernels"] + kernelTargets.map { .byName(name: $0.name) },
+    swiftSettings: cold, linkerSettings: [.linkedLibrary("m")]),
+  .target(
+    name: "Ditq", dependencies: ["CDitq", "DitqCore"], exclude: ["exports.map"],
+    swiftSettings: cold + [.unsafeFlags(["-Xcc", "-DDITQ_IMPLEMENTATION"])], linkerSettings: libraryLinking),
+]
+targets += kernelTargets
+var products: [Product] = [.library(name: "ditq", type: .dynamic, targets: ["Ditq"])]
+var dependencies: [Package.Dependency] = []
+
+// MARK: - What is built with regular Swift only: the command and the tests
+
+if !embedded {
+  dependencies = [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")]
+  products.append(.executable(name: "ditq-tool", targets: ["ditq-tool"]))
+  targets += [
+    .target(name: "CPeak"),
+    .executableTarget(
+      name: "ditq-tool", dependencies: ["CDitq", "CPeak", "Ditq", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+    .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore"]),
+    .testTarget(name: "DitqABITests", dependencies: ["CDitq", "Ditq"]),
+  ]
+}
+
+let package = Package(name: "libditq", products: products, dependencies: dependencies, targets: targets)

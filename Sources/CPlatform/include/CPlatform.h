@@ -1,0 +1,125 @@
+/*
+ * libc as the Platform floor sees it. Embedded Swift has no Glibc module, so both builds import this one.
+ * Beside the includes it holds only what Swift cannot import: variadic functions, errno, macros, CPU instructions.
+ * Careful: _GNU_SOURCE must not be defined here, or the modules of libc that Swift made without it do not agree with this one.
+ */
+#ifndef DITQ_CPLATFORM_H
+#define DITQ_CPLATFORM_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static inline int ditqp_errno(void) { return errno; }
+
+/* open(2) for reading; creates nothing. */
+static inline int ditqp_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC); }
+/* open(2) of a file that must not exist yet. */
+static inline int ditqp_open_new(const char *path) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
+/* open(2) for writing to what exists already and is no regular file: a device, a pipe. */
+static inline int ditqp_open_device(const char *path) { return open(path, O_WRONLY | O_CLOEXEC); }
+
+static inline void *ditqp_map_read(int descriptor, size_t size) {
+  void *address = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  return address == MAP_FAILED ? NULL : address;
+}
+
+enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
+/* What a path is, following links, and its size in bytes; 0 with errno when it cannot be told. */
+static inline int ditqp_kind(const char *path, uint64_t *size) {
+  struct stat s;
+  if (stat(path, &s) != 0) return 0;
+  *size = (uint64_t)s.st_size;
+  return S_ISREG(s.st_mode) ? DITQP_REGULAR : S_ISDIR(s.st_mode) ? DITQP_DIRECTORY : DITQP_OTHER;
+}
+/* Size of an open regular file in bytes, or -1. */
+static inline int64_t ditqp_size(int descriptor) {
+  struct stat s;
+  return fstat(descriptor, &s) == 0 && S_ISREG(s.st_mode) ? (int64_t)s.st_size : -1;
+}
+
+/* The system's words for an error number, in a buffer of the caller: strerror is not safe with threads. */
+const char *ditqp_error_text(int number, char *buffer, size_t size);
+
+/* CPUs that the scheduler lets this thread run on; 0 when it does not tell. */
+int ditqp_affinity_count(void);
+
+/* Starts a thread that receives no signals, with a small stack. */
+static inline int ditqp_thread_start(pthread_t *thread, void *(*entry)(void *), void *context, size_t stack_size) {
+  sigset_t all, before;
+  pthread_attr_t attributes;
+  int result = pthread_attr_init(&attributes);
+  if (result != 0) return result;
+  result = pthread_attr_setstacksize(&attributes, stack_size);
+  sigfillset(&all);
+  if (result == 0) result = pthread_sigmask(SIG_SETMASK, &all, &before);
+  if (result == 0) {
+    result = pthread_create(thread, &attributes, entry, context);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+  }
+  pthread_attr_destroy(&attributes);
+  return result;
+}
+
+/* Tells the CPU that this is a waiting loop. */
+static inline void ditqp_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+#if defined(__x86_64__)
+/* <cpuid.h> is not included: as a module it drags in headers that were compiled without _GNU_SOURCE. */
+static inline void ditqp_cpuid(unsigned leaf, unsigned *b, unsigned *c) {
+  unsigned a = leaf, d, count = 0;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(*b), "+c"(count), "=d"(d));
+  *c = count;
+}
+static inline unsigned ditqp_largest_leaf(void) {
+  unsigned a = 0, b, c = 0, d;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  return a;
+}
+/* Which registers the system saves: XCR0. */
+static inline unsigned ditqp_saved_registers(void) {
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+/* 1 when the CPU has AVX2, FMA and F16C and the system saves their registers. */
+static inline int ditqp_has_avx2(void) {
+  unsigned b, c;
+  if (ditqp_largest_leaf() < 7) return 0;
+  ditqp_cpuid(1, &b, &c);
+  const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
+  if ((c & (fma | osxsave | avx | f16c)) != (fma | osxsave | avx | f16c)) return 0;
+  if ((ditqp_saved_registers() & 0x6) != 0x6) return 0;
+  ditqp_cpuid(7, &b, &c);
+  return (b & (1u << 5)) != 0;
+}
+/* AVX-512 F, DQ, BW, VL and VNNI. */
+static inline int ditqp_has_avx512vnni(void) {
+  unsigned b, c;
+  if (!ditqp_has_avx2() || (ditqp_saved_registers() & 0xe6) != 0xe6) return 0;
+  ditqp_cpuid(7, &b, &c);
+  const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
+  return (b & (f | dq | bw | vl)) == (f | dq | bw | vl) && (c & vnni);
+}
+#else
+static inline int ditqp_has_avx2(void) { return 0; }
+static inline int ditqp_has_avx512vnni(void) { return 0; }
+#endif
+
+#endif

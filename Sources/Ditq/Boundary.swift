@@ -1,0 +1,109 @@
+// The boundary: how a C call becomes a Swift one and its outcome a status. Every function of ditq.h is `@c @implementation`, so that the
+// compiler checks it against the header's declaration, and does three things: check arguments, call the core, answer. The module sees the
+// header without its nullability, so every pointer is an optional here and NULL is a sentence, not a crash.
+
+import CDitq
+import DitqCore
+
+/// Runs a call's body; its error becomes a status and, where the host gave room, a sentence.
+func answer(_ error: UnsafeMutablePointer<ditq_error>?, _ body: () throws(DitqError) -> Void) -> ditq_status {
+  do {
+    try body()
+    return ditq_status(DITQ_OK)
+  } catch let failure {
+    if let error { fill(error, failure) }
+    return failure.status.rawValue
+  }
+}
+
+/// Writes as much of the sentence as fits, cut between characters, with its NUL.
+private func fill(_ error: UnsafeMutablePointer<ditq_error>, _ failure: DitqError) {
+  let header = 8, room = min(Int(error.pointee.struct_size), MemoryLayout<ditq_error>.size) - header
+  guard room > 0 else { return }
+  error.pointee.status = failure.status.rawValue
+  let message = UnsafeMutableRawPointer(error) + header
+  let bytes = failure.message.utf8
+  var count = 0
+  for scalar in failure.message.unicodeScalars {
+    let width = UTF8.width(scalar)
+    guard count + width < room else { break }
+    count += width
+  }
+  for (index, byte) in bytes.prefix(count).enumerated() { message.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
+  message.storeBytes(of: 0, toByteOffset: count, as: UInt8.self)
+}
+
+// MARK: - Arguments
+
+func required<T>(_ pointer: T?, _ name: String) throws(DitqError) -> T {
+  guard let pointer else { throw DitqError(.invalidArgument, "\(name): NULL found where a pointer is expected") }
+  return pointer
+}
+
+/// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0.
+func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) -> T? {
+  guard let pointer else { return nil }
+  let found = Int(UnsafeRawPointer(pointer).load(as: UInt32.self)), expected = MemoryLayout<T>.size
+  guard found >= expected && found <= 65536 else {
+    throw DitqError(.invalidArgument, "\(name)->struct_size: \(expected) expected, \(found) found")
+  }
+  for offset in expected..<found where UnsafeRawPointer(pointer).load(fromByteOffset: offset, as: UInt8.self) != 0 {
+    throw DitqError(.unsupported, "\(name)->struct_size: \(expected) expected; of the \(found) found, byte \(offset) is set and unknown to this version")
+  }
+  return pointer.pointee
+}
+
+/// A non-negative count of the host that fits an Int.
+func count(_ value: Int, _ name: String) throws(DitqError) -> Int {
+  guard value >= 0 else { throw DitqError(.invalidArgument, "\(name): \(UInt(bitPattern: value)) is more than an address space holds") }
+  return value
+}
+
+/// Checks that a buffer has room for `count` × `each` elements of `width` bytes.
+func checkRoom(_ size: Int, _ name: String, count: Int, each: Int, width: Int) throws(DitqError) {
+  let elements = count.multipliedReportingOverflow(by: each)
+  let needed = elements.partialValue.multipliedReportingOverflow(by: width)
+  guard !elements.overflow && !needed.overflow && needed.partialValue >= 0 else {
+    throw DitqError(.invalidArgument, "count: \(count) images are more than an address space holds")
+  }
+  guard size < 0 || size >= needed.partialValue else {
+    throw DitqError(.invalidArgument, "\(name): at least \(needed.partialValue) bytes expected, \(size) found")
+  }
+}
+
+func allocator(_ pointer: UnsafePointer<ditq_allocator>?) throws(DitqError) -> Allocator {
+  guard let hooks = try options(pointer, "allocator") else { return .system }
+  return Allocator(
+    context: hooks.context, allocate: try required(hooks.allocate, "allocator->allocate"),
+    deallocate: try required(hooks.deallocate, "allocator->deallocate"))
+}
+
+// MARK: - Handles
+
+/// An object as the host holds it: one reference, taken back by `release`.
+func handle<T: AnyObject>(_ object: T) -> OpaquePointer { OpaquePointer(Unmanaged.passRetained(object).toOpaque()) }
+
+func object<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type, _ name: String) throws(DitqError) -> T {
+  Unmanaged<T>.fromOpaque(UnsafeRawPointer(try required(handle, name))).takeUnretainedValue()
+}
+
+func release<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type) {
+  if let handle { Unmanaged<T>.fromOpaque(UnsafeRawPointer(handle)).release() }
+}
+
+// MARK: - Text
+
+/// Copies a text into the host's buffer, cut to its capacity, NUL included.
+func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?) throws(DitqError) {
+  let needed = try required(needed, "needed")
+  needed.pointee = text.utf8.count + 1
+  guard let buffer, capacity > 0 else { return }
+  let copied = min(capacity - 1, text.utf8.count)
+  for (index, byte) in text.utf8.prefix(copied).enumerated() { buffer[index] = CChar(bitPattern: byte) }
+  buffer[copied] = 0
+}
+
+/// A literal as a C string, which lives for ever.
+func cString(_ literal: StaticString) -> UnsafePointer<CChar> {
+  UnsafeRawPointer(literal.utf8Start).assumingMemoryBound(to: CChar.self)
+}

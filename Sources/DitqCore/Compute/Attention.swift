@@ -1,0 +1,130 @@
+// Attention: softmax(q · kᵀ / √headSize) · v for every image and head, as two GEMMs with a softmax between, a tile of queries at a time.
+// Keys and values are packed once into panels that all threads share; scores never leave the thread's scratch.
+
+import CKernels
+
+/// Where queries, keys and values stand, and the sizes: token t of image i, head h: q at (i · tokens + t) · stride + h · headSize.
+struct AttentionInput {
+  let query: UnsafePointer<Float>
+  let key: UnsafePointer<Float>
+  let value: UnsafePointer<Float>
+  let stride: Int
+  let images: Int
+  let tokens: Int
+  let heads: Int
+  let headSize: Int
+
+  fileprivate var keyFloats: Int { panelCount(tokens) * panelColumns * headSize }
+  fileprivate var valueFloats: Int { panelCount(headSize) * panelColumns * tokens }
+}
+
+/// Packed keys and values of all images and heads.
+struct AttentionBuffers {
+  fileprivate let keys: UnsafeMutablePointer<Float>
+  fileprivate let values: UnsafeMutablePointer<Float>
+
+  init(_ arena: inout Arena, images: Int, tokens: Int, heads: Int, headSize: Int) {
+    keys = arena.floats(images, heads, panelCount(tokens) * panelColumns, headSize)
+    values = arena.floats(images, heads, panelCount(headSize) * panelColumns, tokens)
+  }
+}
+
+extension Executor {
+  /// output [images · tokens, heads · headSize]. Scratch: `attentionScratch`.
+  func attend(_ input: AttentionInput, _ buffers: AttentionBuffers, into output: UnsafeMutablePointer<Float>) {
+    pool.run(PackKeysAndValues(input: input, buffers: buffers, kernels: kernels))
+    pool.run(AttendQueries(input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch))
+  }
+
+  /// A tile of queries, its scores [tileRows][tokens], and the same packed.
+  static func attentionScratch(tokens: Int, headSize: Int, tileRows: Int) -> Int { tileRows * (headSize + 2 * tokens) }
+}
+
+private struct PackKeysAndValues: ParallelJob {
+  let input: AttentionInput
+  let buffers: AttentionBuffers
+  let kernels: ditqk_kernels
+
+  func run(part: Int, of parts: Int) {
+    for unit in share(of: input.images * input.heads, part: part, of: parts) {
+      let offset = unit / input.heads * input.tokens * input.stride + unit % input.heads * input.headSize
+      packKeys(input.key + offset, into: buffers.keys + unit * input.keyFloats)
+      packValues(input.value + offset, into: buffers.values + unit * input.valueFloats)
+    }
+  }
+
+  /// Panels of 32 tokens, [headSize][32].
+  private func packKeys(_ keys: UnsafePointer<Float>, into panels: UnsafeMutablePointer<Float>) {
+    var rows = InlineArray<32, UnsafeRawPointer?>(repeating: nil)
+    for panel in 0..<panelCount(input.tokens) {
+      let first = panel * panelColumns
+      let count = min(panelColumns, input.tokens - first)
+      for token in 0..<count { rows[token] = UnsafeRawPointer(keys + (first + token) * input.stride) }
+      withUnsafeBytes(of: &rows) { bytes in
+        kernels.pack_panel(
+          bytes.baseAddress!.assumingMemoryBound(to: UnsafeRawPointer?.self), count, Int32(DITQK_F32), input.headSize,
+          panels + panel * panelColumns * input.headSize)
+      }
+    }
+  }
+
+  /// Panels of 32 channels, [tokens][32].
+  private func packValues(_ values: UnsafePointer<Float>, into panels: UnsafeMutablePointer<Float>) {
+    for panel in 0..<panelCount(input.headSize) {
+      let first = panel * panelColumns
+      kernels.copy_panel(
+        values + first, input.stride, min(panelColumns, input.headSize - first), input.tokens, panels + panel * panelColumns * input.tokens)
+    }
+  }
+}
+
+private struct AttendQueries: ParallelJob {
+  let input: AttentionInput
+  let buffers: AttentionBuffers
+  let output: UnsafeMutablePointer<Float>
+  let kernels: ditqk_kernels
+  let tileRows: Int
+  let scratch: ThreadScratch
+
+  func run(part: Int, of parts: Int) {
+    let tilesPerHead = (input.tokens + tileRows - 1) / tileRows
+    for item in share(of: input.images * input.heads * tilesPerHead, part: part, of: parts) {
+      attend(unit: item / tilesPerHead, tile: item % tilesPerHead, scratch.of(thread: part))
+    }
+  }
+
+  private func attend(unit: Int, tile: Int, _ scratch: UnsafeMutablePointer<Float>) {
+    let (tokens, headSize) = (input.tokens, input.headSize)
+    let first = tile * tileRows
+    let count = min(tileRows, tokens - first)
+    let queries = scratch, scores = queries + tileRows * headSize, packedScores = scores + tileRows * tokens
+    let (image, head) = (unit / input.heads, unit % input.heads)
+
+    pack(input.query + (image * tokens + first) * input.stride + head * headSize, input.stride, count, headSize, queries)
+    multiply(queries, count, headSize, buffers.keys + unit * input.keyFloats, tokens, into: scores, stride: tokens)
+    let factor = 1 / Float(headSize).squareRoot()
+    for row in 0..<count { kernels.softmax(scores + row * tokens, factor, tokens) }
+    pack(scores, tokens, count, tokens, packedScores)
+    let width = input.heads * headSize
+    multiply(
+      packedScores, count, tokens, buffers.values + unit * input.valueFloats, headSize,
+      into: output + (image * tokens + first) * width + head * headSize, stride: width)
+  }
+
+  private func pack(_ x: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ depth: Int, _ tile: UnsafeMutablePointer<Float>) {
+    withRowPointers { rows in
+      for row in 0..<count { rows[row] = x + row * stride }
+      kernels.pack_rows(rows, count, depth, tile)
+    }
+  }
+
+  private func multiply(
+    _ tile: UnsafePointer<Float>, _ rows: Int, _ depth: Int, _ panels: UnsafePointer<Float>, _ columns: Int,
+    into output: UnsafeMutablePointer<Float>, stride: Int
+  ) {
+    var g = ditqk_gemm(
+      tiles: tile, panels: panels, output: output, bias: nil, gate: nil, rows: rows, columns: columns, depth: depth,
+      panel_stride: depth * panelColumns, output_stride: stride, gate_stride: 0, rows_per_gate: 1, first_row: 0, gelu: 0, accumulate: 0)
+    kernels.gemm(&g)
+  }
+}

@@ -1,0 +1,105 @@
+// The float GEMM driver: y [rows, outputs] = x [rows, inputs] · weightsᵀ.
+//
+// Order of summation. Every y is one chain of fused multiply-adds along the inputs, from the first to the last, starting at 0. It does not
+// depend on how rows and outputs are divided into tiles, panels and threads, so results are the same to the bit everywhere.
+//
+// Blocking. The left matrix is packed once into tiles of a few rows (14 on AVX-512), [depth][rows], the right one into panels of 32
+// outputs, [depth][32]. A register tile holds 14 × 32 sums: 28 vectors of sixteen, which leaves four registers for two vectors of the
+// panel and a broadcast. A step of depth is 28 multiply-adds on 14 broadcasts and 2 loads: 16 loads for 28 operations, within what a core
+// can load, and 28 chains hide the latency of 4 cycles × 2 units. Per step a tile reads 128 bytes of panel and 56 of rows in 14 cycles, 13
+// bytes a cycle, which the second-level cache gives with ease: a panel of depth 4608 is 590 KB and stays there for all tiles, while the
+// tiles stream by from the third level at 4 bytes a cycle. So the depth is not blocked, and sums never leave registers before they are done.
+//
+// Stored weights are packed a panel at a time, into the thread's scratch, and used for all rows of the thread.
+//
+// Threads. Panels × tiles is divided into a grid of equal parts, chosen so that the largest part is smallest; among equals, the one that
+// divides panels most, because each panel is packed by each thread that uses it.
+
+import CKernels
+
+/// The left matrix in tiles: tile i at i · tileRows · depth, [depth][rows of the tile].
+struct PackedRows {
+  let tiles: UnsafeMutablePointer<Float>
+  let rows: Int
+  let depth: Int
+}
+
+/// What happens to a finished sum: + bias of the linear, GELU, then stored, or added to what is there, times a gate.
+struct Epilogue {
+  var gelu = false
+  var accumulate = false
+  /// Gates [⌈rows / rowsPerGate⌉][gateStride], a row for each image.
+  var gate: UnsafePointer<Float>?
+  var gateStride = 0
+  var rowsPerGate = 1
+}
+
+extension Executor {
+  /// output [rows, stride] ← epilogue(x · weightsᵀ + bias).
+  func gemm(_ x: PackedRows, _ linear: Linear, into output: UnsafeMutablePointer<Float>, stride: Int, _ epilogue: Epilogue = Epilogue()) {
+    precondition(x.depth == linear.inputs)
+    let arguments = ditqk_gemm(
+      tiles: x.tiles, panels: nil, output: output, bias: linear.bias, gate: epilogue.gate, rows: x.rows, columns: linear.outputs,
+      depth: x.depth, panel_stride: x.depth * panelColumns, output_stride: stride, gate_stride: epilogue.gateStride,
+      rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
+    pool.run(GemmJob(arguments: arguments, weights: linear.weights, kernels: kernels, tileRows: tileRows, scratch: scratch))
+  }
+
+  /// Scratch floats a thread needs for stored weights of this depth.
+  static func gemmScratch(depth: Int) -> Int { depth * panelColumns }
+}
+
+private struct GemmJob: ParallelJob {
+  let arguments: ditqk_gemm
+  let weights: Linear.Weights
+  let kernels: ditqk_kernels
+  let tileRows: Int
+  let scratch: ThreadScratch
+
+  func run(part: Int, of parts: Int) {
+    let grid = Grid(panels: panelCount(arguments.columns), tiles: (arguments.rows + tileRows - 1) / tileRows, parts: parts)
+    let panels = grid.panels(part), tiles = grid.tiles(part)
+    guard !panels.isEmpty && !tiles.isEmpty else { return }
+    var g = arguments
+    let firstRow = tiles.lowerBound * tileRows
+    g.first_row = firstRow
+    g.rows = min(tiles.count * tileRows, arguments.rows - firstRow)
+    g.tiles = arguments.tiles + firstRow * arguments.depth
+    for panel in panels {
+      let column = panel * panelColumns
+      switch weights {
+      case .packed(let start): g.panels = start + panel * arguments.panel_stride
+      case .stored(let matrix):
+        let target = scratch.of(thread: part)
+        matrix.packPanel(panel, into: target, kernels)
+        g.panels = UnsafePointer(target)
+      }
+      g.columns = min(panelColumns, arguments.columns - column)
+      g.output = arguments.output + firstRow * arguments.output_stride + column
+      g.bias = arguments.bias.map { $0 + column }
+      g.gate = arguments.gate.map { $0 + column }
+      kernels.gemm(&g)
+    }
+  }
+}
+
+/// How panels × tiles are divided among threads.
+struct Grid {
+  private let panelCount: Int, tileCount: Int
+  let panelParts: Int, tileParts: Int
+
+  init(panels: Int, tiles: Int, parts: Int) {
+    (panelCount, tileCount) = (panels, tiles)
+    var best = (cost: Int.max, panelParts: 1)
+    for panelParts in 1...parts where parts % panelParts == 0 {
+      let tileParts = parts / panelParts
+      let cost = ((panels + panelParts - 1) / panelParts) * ((tiles + tileParts - 1) / tileParts)
+      if cost <= best.cost { best = (cost, panelParts) }
+    }
+    panelParts = best.panelParts
+    tileParts = parts / best.panelParts
+  }
+
+  func panels(_ part: Int) -> Range<Int> { share(of: panelCount, part: part % panelParts, of: panelParts) }
+  func tiles(_ part: Int) -> Range<Int> { share(of: tileCount, part: part / panelParts, of: tileParts) }
+}

@@ -1,0 +1,52 @@
+// The names under which a file keeps the tensors of a DiT. The library's names are the public checkpoints' own ("blocks.3.mlp.fc2"); each
+// layout says what a file calls them. A new layout of the same network is a new case here.
+
+enum CheckpointLayout {
+  /// The public DiT release.
+  case official
+  /// transformer/ of a diffusers pipeline.
+  case diffusers
+
+  /// The file's names of a layer: one, or three for a qkv in three tensors.
+  func names(of layer: String) -> [String] {
+    guard case .diffusers = self else { return [layer] }
+    switch layer {
+    case "x_embedder.proj": return ["pos_embed.proj"]
+    case "t_embedder.mlp.0": return [embedder + "timestep_embedder.linear_1"]
+    case "t_embedder.mlp.2": return [embedder + "timestep_embedder.linear_2"]
+    case "y_embedder.embedding_table": return [embedder + "class_embedder.embedding_table"]
+    case "final_layer.adaLN_modulation.1": return ["proj_out_1"]
+    case "final_layer.linear": return ["proj_out_2"]
+    case "pos_embed": return ["pos_embed.pos_embed"]
+    default: return blockNames(of: layer)
+    }
+  }
+
+  private var embedder: String { "transformer_blocks.0.norm1.emb." }
+
+  /// "blocks.3.mlp.fc2" → "transformer_blocks.3.ff.net.2".
+  private func blockNames(of layer: String) -> [String] {
+    let parts = split(layer, at: ".", into: 3)
+    precondition(parts.count == 3 && parts[0] == "blocks")
+    let block = "transformer_blocks.\(parts[1])."
+    switch parts[2] {
+    case "adaLN_modulation.1": return [block + "norm1.linear"]
+    case "attn.qkv": return [block + "attn1.to_q", block + "attn1.to_k", block + "attn1.to_v"]
+    case "attn.proj": return [block + "attn1.to_out.0"]
+    case "mlp.fc1": return [block + "ff.net.0.proj"]
+    case "mlp.fc2": return [block + "ff.net.2"]
+    default: preconditionFailure("no such layer")
+    }
+  }
+
+  /// Copies of one tensor that a layout keeps in each block: they must be equal, and the first is used.
+  func repeatedNames(block: Int) -> [(original: String, copy: String)] {
+    guard case .diffusers = self, block > 0 else { return [] }
+    let copies = "transformer_blocks.\(block).norm1.emb."
+    let tensors = [
+      "timestep_embedder.linear_1.weight", "timestep_embedder.linear_1.bias", "timestep_embedder.linear_2.weight",
+      "timestep_embedder.linear_2.bias", "class_embedder.embedding_table.weight",
+    ]
+    return tensors.map { (embedder + $0, copies + $0) }
+  }
+}

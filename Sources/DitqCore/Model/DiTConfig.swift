@@ -1,0 +1,87 @@
+// DiTConfig: the numbers that make one DiT differ from another, and what the two public code bases do differently with the same weights
+// (facts in README.md, "Two code bases, one model"). Configuration is data: a new checkpoint family is another way to fill this struct.
+
+/// Which public code base's arithmetic is followed.
+package enum Compatibility: Int32 {
+  case official = 1
+  case diffusers = 2
+
+  package var name: String { self == .official ? "official" : "diffusers" }
+
+  /// Timestep frequencies are exp(−ln(10000) · i / divisor).
+  var frequencyDivisor: Float { self == .official ? 128 : 127 }
+}
+
+package struct DiTConfig {
+  package var compatibility: Compatibility
+  package var hiddenSize: Int
+  package var depth: Int
+  package var headCount: Int
+  package var patchSize: Int
+  /// Channels of what is denoised.
+  package var channels: Int
+  /// `channels`, or twice as many for a model with learned variance.
+  package var outputChannels: Int
+  /// Height and width of what is denoised.
+  package var latentSize: Int
+  package var mlpSize: Int
+  package var classCount: Int
+  /// Of a block's second LayerNorm; the first and the final layer's is 1e-6.
+  package var secondNormEpsilon: Float
+  /// What is denoised is the image: no decoder is needed.
+  package var isPixelSpace: Bool
+
+  static let normEpsilon: Float = 1e-6
+  /// Numbers that describe a timestep to the network: half of them cosines, half sines.
+  static let timestepFeatures = 256
+
+  package var headSize: Int { hiddenSize / headCount }
+  /// Tokens along one side.
+  var gridSize: Int { latentSize / patchSize }
+  package var tokenCount: Int { gridSize * gridSize }
+  var patchInputs: Int { channels * patchSize * patchSize }
+  var patchOutputs: Int { outputChannels * patchSize * patchSize }
+  package var latentCount: Int { channels * latentSize * latentSize }
+  package var outputCount: Int { outputChannels * latentSize * latentSize }
+  /// Channels that guidance acts on where the caller does not say: the official code guides the first three, a leftover that its published
+  /// numbers depend on.
+  var guidedChannels: Int { compatibility == .official ? min(3, channels) : channels }
+
+  /// Multiply-accumulates of one call on one image.
+  package var macsPerForward: UInt64 {
+    let tokens = UInt64(tokenCount), width = UInt64(hiddenSize)
+    let linears = tokens * (4 * width * width + 2 * width * UInt64(mlpSize))
+    let block = linears + 2 * tokens * tokens * width + 6 * width * width
+    let ends = tokens * width * UInt64(patchInputs + patchOutputs) + width * (UInt64(DiTConfig.timestepFeatures) + width + 2 * width)
+    return UInt64(depth) * block + ends
+  }
+
+  /// Limits that keep every size computed from them within 64 bits, whatever a file says.
+  func check() throws(DitqError) {
+    try check("hidden size", hiddenSize, 4...65536)
+    try check("depth", depth, 1...1024)
+    try check("head count", headCount, 1...1024)
+    try check("patch size", patchSize, 1...256)
+    try check("channels", channels, 1...1024)
+    try check("latent size", latentSize, 1...8192)
+    try check("MLP size", mlpSize, 1...1_048_576)
+    try check("class count", classCount, 1...10_000_000)
+    guard hiddenSize % 4 == 0 else { throw DitqError(.unsupported, "hidden size: a multiple of 4 expected, \(hiddenSize) found") }
+    guard hiddenSize % headCount == 0 else {
+      throw DitqError(.unsupported, "head_count: a divisor of the hidden size \(hiddenSize) expected, \(headCount) found")
+    }
+    guard latentSize % patchSize == 0 else {
+      throw DitqError(.unsupported, "sample size: a multiple of the patch size \(patchSize) expected, \(latentSize) found")
+    }
+    try check("tokens", tokenCount, 1...65536)
+    guard outputChannels == channels || outputChannels == 2 * channels else {
+      throw DitqError(.unsupported, "output channels: \(channels) or \(2 * channels) expected, \(outputChannels) found")
+    }
+  }
+
+  private func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(DitqError) {
+    guard range.contains(value) else {
+      throw DitqError(.unsupported, "\(name): \(range.lowerBound) to \(range.upperBound) expected, \(value) found")
+    }
+  }
+}

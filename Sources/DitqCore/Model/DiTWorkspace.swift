@@ -1,0 +1,48 @@
+// DiTWorkspace: the buffers of a forward call, one named field each, and how much scratch its operations need. Sizes depend on the
+// configuration and the largest number of images only.
+
+struct DiTWorkspace {
+  /// Most images of one call.
+  let images: Int
+  /// The residual stream [images · tokens, hidden].
+  let stream: UnsafeMutablePointer<Float>
+  /// The left matrix of the next GEMM, packed: [images · tokens, max(hidden, mlp)].
+  let packed: UnsafeMutablePointer<Float>
+  /// [images · tokens, 3 · hidden].
+  let qkv: UnsafeMutablePointer<Float>
+  let attentionBuffers: AttentionBuffers
+  /// Attention's output [images · tokens, hidden]; also the patches of the input.
+  let attended: UnsafeMutablePointer<Float>
+  /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer.
+  let expanded: UnsafeMutablePointer<Float>
+  /// Timestep features, then the embeddings of timestep and label [images, max(256, hidden)].
+  let features: UnsafeMutablePointer<Float>
+  let conditioning: UnsafeMutablePointer<Float>
+  /// SiLU(c), packed, for all modulations.
+  let packedConditioning: UnsafeMutablePointer<Float>
+  /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
+  let modulation: UnsafeMutablePointer<Float>
+
+  init(_ arena: inout Arena, _ config: DiTConfig, images: Int) {
+    let width = config.hiddenSize, tokens = config.tokenCount
+    self.images = images
+    stream = arena.floats(images, tokens, width)
+    packed = arena.floats(images, tokens, max(width, config.mlpSize, config.patchInputs))
+    qkv = arena.floats(images, tokens, 3, width)
+    attentionBuffers = AttentionBuffers(&arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize)
+    attended = arena.floats(images, tokens, max(width, config.patchInputs))
+    expanded = arena.floats(images, tokens, max(config.mlpSize, config.patchOutputs))
+    features = arena.floats(images, max(width, DiTConfig.timestepFeatures))
+    conditioning = arena.floats(images, width)
+    packedConditioning = arena.floats(images, max(width, DiTConfig.timestepFeatures))
+    modulation = arena.floats(images, 6, width)
+  }
+
+  /// Scratch floats a thread needs for any operation of the forward call.
+  static func scratch(_ config: DiTConfig, tileRows: Int) -> Int {
+    let deepest = max(config.hiddenSize, config.mlpSize, config.patchInputs, DiTConfig.timestepFeatures)
+    return max(
+      Executor.gemmScratch(depth: deepest), Executor.modulationScratch(depth: config.hiddenSize, tileRows: tileRows),
+      Executor.attentionScratch(tokens: config.tokenCount, headSize: config.headSize, tileRows: tileRows))
+  }
+}

@@ -1,0 +1,123 @@
+// Opening a diffusers pipeline directory: model_index.json, transformer/, vae/, scheduler/. Every field that changes the arithmetic is
+// checked against the one value that is implemented; fields that do not change it are ignored.
+
+func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqError) -> Model {
+  let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
+  try index.require("_class_name", "DiTPipeline")
+  let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
+  let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"), latentChannels: config.channels)
+  let sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
+  let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
+
+  let transformer = try said(of: "transformer") { () throws(DitqError) in
+    let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model")
+    return try LoadedTransformer(tensors, config, .diffusers, options.allocator)
+  }
+  let decoder = try said(of: "vae") { () throws(DitqError) in
+    let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model")
+    return try LoadedDecoder(tensors, vae, options.allocator)
+  }
+  return Model(
+    config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder, source: "diffusers directory")
+}
+
+private func said<T>(of part: String, _ body: () throws(DitqError) -> T) throws(DitqError) -> T {
+  do { return try body() } catch { throw error.said(of: part) }
+}
+
+private func transformerConfig(_ settings: Settings, _ options: OpenOptions) throws(DitqError) -> DiTConfig {
+  try settings.require("_class_name", "DiTTransformer2DModel", "Transformer2DModel")
+  try settings.require("activation_fn", "gelu-approximate")
+  try settings.require("norm_type", "ada_norm_zero", default: "ada_norm_zero")
+  try settings.require("norm_elementwise_affine", false, default: false)
+  try settings.require("attention_bias", true, default: true)
+  try settings.require("attention_type", "default", default: "default")
+  for field in ["double_self_attention", "only_cross_attention", "use_linear_projection", "use_additional_conditions"] {
+    try settings.require(field, false, default: false)
+  }
+  for field in ["cross_attention_dim", "caption_channels", "num_vector_embeds"] { try settings.requireNothing(field) }
+  let headCount = try settings.integer("num_attention_heads", in: 1...1024)
+  if let asked = options.headCount, asked != headCount {
+    throw DitqError(.invalidArgument, "head_count: \(headCount) expected, as transformer/config.json says, \(asked) found")
+  }
+  let headSize = try settings.integer("attention_head_dim", in: 1...1024)
+  let channels = try settings.integer("in_channels", in: 1...1024)
+  let epsilon = try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)
+  let compatibility = options.compatibility ?? .diffusers
+  return DiTConfig(
+    compatibility: compatibility, hiddenSize: headCount * headSize, depth: try settings.integer("num_layers", in: 1...1024),
+    headCount: headCount, patchSize: try settings.integer("patch_size", in: 1...256), channels: channels,
+    outputChannels: try settings.integer("out_channels", in: 1...2048, default: channels),
+    latentSize: try settings.integer("sample_size", in: 1...8192), mlpSize: 4 * headCount * headSize,
+    classCount: try settings.integer("num_embeds_ada_norm", in: 1...10_000_000),
+    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : Float(epsilon), isPixelSpace: false)
+}
+
+private func vaeConfig(_ settings: Settings, latentChannels: Int) throws(DitqError) -> VAEConfig {
+  try settings.require("_class_name", "AutoencoderKL")
+  try settings.require("act_fn", "silu", default: "silu")
+  try settings.require("mid_block_add_attention", true, default: true)
+  try settings.require("use_post_quant_conv", true, default: true)
+  for field in ["latents_mean", "latents_std", "shift_factor"] { try settings.requireNothing(field) }
+  guard let list = settings.value("block_out_channels")?.array, (1...8).contains(list.count) else {
+    throw settings.wrong("block_out_channels", "an array of 1 to 8 numbers", settings.value("block_out_channels"), .malformed)
+  }
+  let groups = try settings.integer("norm_num_groups", in: 1...1024, default: 32)
+  var channels: [Int] = []
+  for item in list {
+    guard let count = item.integer, (1...16384).contains(count), count % groups == 0 else {
+      throw settings.wrong("block_out_channels", "multiples of norm_num_groups (\(groups)) up to 16384", item, .malformed)
+    }
+    channels.append(count)
+  }
+  let blocks = settings.value("up_block_types")?.array ?? []
+  guard blocks.count == channels.count else {
+    throw settings.wrong("up_block_types", "as many as block_out_channels, \(channels.count),", .number(Double(blocks.count)))
+  }
+  for block in blocks where !(block.string ?? "" == "UpDecoderBlock2D") {
+    throw settings.wrong("up_block_types", "\"UpDecoderBlock2D\"", block)
+  }
+  let latents = try settings.integer("latent_channels", in: 1...1024, default: 4)
+  guard latents == latentChannels else {
+    throw settings.wrong("latent_channels", "\(latentChannels), as the transformer's in_channels,", settings.value("latent_channels"), .malformed)
+  }
+  let imageChannels = try settings.integer("out_channels", in: 1...4, default: 3)
+  guard imageChannels == 1 || imageChannels == 3 else { throw settings.wrong("out_channels", "1 or 3", settings.value("out_channels")) }
+  return VAEConfig(
+    latentChannels: latents, imageChannels: imageChannels, blockChannels: channels,
+    layersPerBlock: try settings.integer("layers_per_block", in: 1...16, default: 1), normGroups: groups,
+    scalingFactor: try settings.number("scaling_factor", above: 1e-6, below: 1e6, default: 0.18215))
+}
+
+private func samplingSettings(_ settings: Settings) throws(DitqError) -> SamplingSettings {
+  try settings.require("_class_name", "DDIMScheduler")
+  try settings.require("beta_schedule", "linear")
+  try settings.require("prediction_type", "epsilon", default: "epsilon")
+  try settings.require("timestep_spacing", "leading", default: "leading")
+  try settings.require("clip_sample", false, default: true)
+  try settings.require("set_alpha_to_one", true, default: true)
+  for field in ["thresholding", "rescale_betas_zero_snr"] { try settings.require(field, false, default: false) }
+  try settings.requireNothing("trained_betas")
+  guard try settings.integer("steps_offset", in: 0...1000, default: 0) == 0 else {
+    throw settings.wrong("steps_offset", "0", settings.value("steps_offset"))
+  }
+  var sampling = SamplingSettings()
+  sampling.trainSteps = try settings.integer("num_train_timesteps", in: 1...100_000, default: 1000)
+  sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
+  sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+  return sampling
+}
+
+/// The names of "id2label": {"0": "tench, Tinca tinca", …}; empty where there are none.
+private func labels(_ index: Settings, count: Int) throws(DitqError) -> [String] {
+  guard let value = index.value("id2label") else { return [] }
+  guard let members = value.members else { throw index.wrong("id2label", "an object", value, .malformed) }
+  var names = [String](repeating: "", count: min(count, members.count))
+  for member in members {
+    guard let label = Int(member.name), names.indices.contains(label), let name = member.value.string else {
+      throw index.wrong("id2label", "names of the labels 0 to \(names.count - 1)", .string(member.name), .malformed)
+    }
+    names[label] = name
+  }
+  return names
+}

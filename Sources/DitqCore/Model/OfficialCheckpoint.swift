@@ -1,0 +1,98 @@
+// Opening a checkpoint in the layout of the public DiT release: sizes follow from the tensors; what tensors cannot say may stand in the
+// safetensors metadata under "ditq.config", a JSON object whose fields are listed at `Recorded`. Refuses sizes that disagree.
+
+/// What a host asks for on opening; nil where it leaves the choice.
+package struct OpenOptions {
+  package var compatibility: Compatibility?
+  package var headCount: Int?
+  package var allocator = Allocator.system
+  /// 64 hexadecimal digits.
+  package var expectedSHA256: String?
+  package init() {}
+}
+
+func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions) throws(DitqError) -> Model {
+  let recorded = try Recorded(tensors)
+  let patches = try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape
+  let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
+  let positions = try tensors.requireAnyShape("pos_embed", rank: 3).shape
+  let output = try tensors.requireAnyShape("final_layer.linear.weight", rank: 2).shape
+  let mlp = try tensors.requireAnyShape("blocks.0.mlp.fc1.weight", rank: 2).shape
+  let hidden = patches[0], channels = patches[1], patch = patches[2]
+  guard hidden > 0, patch > 0, patch <= 256, channels > 0, let grid = squareRoot(positions[1]), grid <= 8192 else {
+    throw DitqError(
+      .malformed, "pos_embed: a square number of tokens expected, \(positions[1]) found, with patches \(text(ofShape: patches))")
+  }
+  var depth = 0
+  while depth < 1024, tensors.find("blocks.\(depth).attn.qkv.weight") != nil { depth += 1 }
+
+  let compatibility = options.compatibility ?? recorded.compatibility ?? .official
+  let config = DiTConfig(
+    compatibility: compatibility, hiddenSize: hidden, depth: depth,
+    headCount: try headCount(options.headCount ?? recorded.headCount, hidden: hidden), patchSize: patch, channels: channels,
+    outputChannels: output[0] / (patch * patch), latentSize: grid * patch, mlpSize: mlp[0], classCount: labels[0] - 1,
+    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : 1e-5,
+    isPixelSpace: recorded.isPixelSpace ?? (channels == 1 || channels == 3))
+  guard !config.isPixelSpace || channels == 1 || channels == 3 else {
+    throw DitqError(.unsupported, "ditq.config: pixel_space: 1 or 3 channels expected, \(channels) found")
+  }
+  let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
+  let transformer = try LoadedTransformer(tensors, config, .official, options.allocator)
+  return Model(
+    config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer, decoder: nil, source: "safetensors")
+}
+
+/// What was given; else the heads of the public sizes, else 64 channels a head.
+private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
+  if let given { return given }
+  switch hidden {
+  case 384: return 6
+  case 768: return 12
+  case 1024, 1152: return 16
+  default:
+    guard hidden % 64 == 0 else {
+      throw DitqError(
+        .invalidArgument, "head_count: the file does not say it, and the hidden size \(hidden) is no multiple of 64: give it in the options")
+    }
+    return hidden / 64
+  }
+}
+
+private func squareRoot(_ square: Int) -> Int? {
+  guard square > 0 else { return nil }
+  let root = Int(Double(square).squareRoot())
+  return root * root == square ? root : nil
+}
+
+/// The metadata "ditq.config" of a file: head_count, compatibility, pixel_space, class_names, sampler, steps, guidance_scale. Other fields
+/// (image_channels, learned_variance, training, license, …) repeat what the tensors say or inform people.
+private struct Recorded {
+  var headCount: Int?
+  var compatibility: Compatibility?
+  var isPixelSpace: Bool?
+  var classNames: [String] = []
+  var sampling = SamplingSettings()
+
+  init(_ tensors: TensorCollection) throws(DitqError) {
+    guard let record = tensors.metadata.first(where: { $0.name == "ditq.config" }) else { return }
+    let settings = try Settings(text: record.value, named: "ditq.config")
+    if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: 1...1024) }
+    if let name = try settings.string("compatibility") {
+      try settings.require("compatibility", "official", "diffusers")
+      compatibility = name == "official" ? .official : .diffusers
+    }
+    if settings.value("pixel_space") != nil { isPixelSpace = try settings.bool("pixel_space", default: false) }
+    if let names = settings.value("class_names") {
+      guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
+      for name in array {
+        guard let name = name.string else { throw settings.wrong("class_names", "strings", name, .malformed) }
+        classNames.append(name)
+      }
+    }
+    try settings.require("sampler", "ddim", default: "ddim")
+    if settings.value("steps") != nil { sampling.steps = try settings.integer("steps", in: 1...1000) }
+    if settings.value("guidance_scale") != nil {
+      sampling.guidanceScale = try settings.number("guidance_scale", above: -0.5, below: 1001, default: 1)
+    }
+  }
+}

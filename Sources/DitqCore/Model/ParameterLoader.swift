@@ -1,0 +1,132 @@
+// ParameterLoader: turns named tensors into what the forward pass reads. Large matrices stay in the mapped file; vectors and convolutions
+// are copied as floats into one block of memory. Loading runs twice, first on a measuring arena to learn the size of that block; both
+// times every name, type and shape is checked. Refuses tensors that nothing asked for: they would mean another architecture.
+
+import CKernels
+import CPlatform
+
+struct ParameterLoader {
+  private let tensors: TensorCollection
+  private let kernels: ditqk_kernels
+  private let isMeasuring: Bool
+  private(set) var arena: Arena
+  /// By index into `tensors.tensors`: asked for.
+  private var used: [Bool]
+
+  private init(_ tensors: TensorCollection, _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
+    (self.tensors, self.arena, self.isMeasuring) = (tensors, arena, isMeasuring)
+    kernels = try InstructionSet.best(limit: 0).kernels
+    used = [Bool](repeating: false, count: tensors.tensors.count)
+  }
+
+  /// Runs `body` twice and answers with what the second run loaded and the memory it stands in.
+  static func load<T>(
+    _ tensors: TensorCollection, _ allocator: Allocator, _ body: (inout ParameterLoader) throws(DitqError) -> T
+  ) throws(DitqError) -> (T, Block) {
+    var measuring = try ParameterLoader(tensors, Arena(), isMeasuring: true)
+    _ = try body(&measuring)
+    let size = try measuring.arena.checkedSize("weights")
+    let block = try Block(byteCount: max(64, size), from: allocator, for: "weights")
+    var loader = try ParameterLoader(tensors, Arena(block.start), isMeasuring: false)
+    return (try body(&loader), block)
+  }
+
+  // MARK: - Tensors
+
+  mutating func tensor(_ name: String, shape: [Int]) throws(DitqError) -> (tensor: Tensor, type: ElementType) {
+    let tensor = try tensors.require(name, shape: shape)
+    markUsed(tensor.name)
+    return (tensor, tensor.elementType!)
+  }
+
+  func contains(_ name: String) -> Bool { tensors.find(name) != nil }
+
+  /// A tensor as floats, with room for a vector's overhang.
+  mutating func floats(_ name: String, shape: [Int]) throws(DitqError) -> UnsafePointer<Float> {
+    let (tensor, type) = try tensor(name, shape: shape)
+    let copy = arena.floats(tensor.elementCount)
+    if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, tensor.elementCount, copy) }
+    return UnsafePointer(copy)
+  }
+
+  /// A matrix [outputs, inputs], used where it stands; from one tensor, or three on top of each other.
+  mutating func matrix(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> StoredMatrix {
+    var parts: [Tensor] = []
+    for name in names { parts.append(try tensor(name, shape: [outputs / names.count] + (tail ?? [inputs])).tensor) }
+    for part in parts where part.dtype != parts[0].dtype {
+      throw DitqError(.unsupported, "\(part.name): dtype \(parts[0].dtype) expected, as \(parts[0].name) has, \(part.dtype) found")
+    }
+    return StoredMatrix(parts, type: parts[0].elementType!, inputs: inputs)
+  }
+
+  /// A linear layer: `weight` and `bias` of each name.
+  mutating func linear(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> Linear {
+    let matrix = try matrix(names.map { $0 + ".weight" }, outputs: outputs, inputs: inputs, shape: tail)
+    let bias = arena.floats(outputs)
+    let part = outputs / names.count
+    for (index, name) in names.enumerated() {
+      let (tensor, type) = try tensor(name + ".bias", shape: [part])
+      if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, part, bias + index * part) }
+    }
+    return Linear(matrix, bias: bias)
+  }
+
+  /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses.
+  mutating func convolution(_ name: String, outputs: Int, inputs: Int, size: Int) throws(DitqError) -> Convolution {
+    let (tensor, type) = try tensor(name + ".weight", shape: [outputs, inputs, size, size])
+    let depth = inputs * size * size
+    let panels = arena.floats(panelCount(outputs) * panelColumns, depth)
+    if !isMeasuring { packConvolution(tensor.start, type, outputs, inputs, taps: size * size, panels) }
+    let bias = try floats(name + ".bias", shape: [outputs])
+    return Convolution(inputs: inputs, outputs: outputs, size: size, weights: UnsafePointer(panels), bias: bias)
+  }
+
+  private func packConvolution(
+    _ source: UnsafeRawPointer, _ type: ElementType, _ outputs: Int, _ inputs: Int, taps: Int, _ panels: UnsafeMutablePointer<Float>
+  ) {
+    let depth = inputs * taps
+    panels.initialize(repeating: 0, count: panelCount(outputs) * panelColumns * depth)
+    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { row in
+      for output in 0..<outputs {
+        kernels.convert(source + output * depth * type.byteCount, type.kernelNumber, depth, row.baseAddress!)
+        let target = panels + output / panelColumns * panelColumns * depth + output % panelColumns
+        for input in 0..<inputs {
+          for tap in 0..<taps { target[(tap * inputs + input) * panelColumns] = row[input * taps + tap] }
+        }
+      }
+    }
+  }
+
+  /// `count` floats that a computation fills.
+  mutating func computed(_ count: Int, _ fill: (UnsafeMutablePointer<Float>) -> Void) -> UnsafePointer<Float> {
+    let values = arena.floats(count)
+    if !isMeasuring { fill(values) }
+    return UnsafePointer(values)
+  }
+
+  // MARK: - Completeness
+
+  /// Checks that a copy holds the same bytes as the original, where the file has it.
+  mutating func requireEqual(_ original: String, _ copy: String) throws(DitqError) {
+    guard let first = tensors.find(original), let second = tensors.find(copy) else {
+      throw DitqError(.notFound, "\(copy): no such tensor")
+    }
+    markUsed(copy)
+    guard first.dtype == second.dtype && first.byteCount == second.byteCount
+      && (!isMeasuring || memcmp(first.start, second.start, first.byteCount) == 0)
+    else { throw DitqError(.unsupported, "\(copy): a copy of \(original) expected, other values found: blocks with embedders of their own") }
+  }
+
+  /// Refuses the file where it holds tensors that were not asked for and whose names begin with none of `ignored`.
+  func requireAllUsed(ignoring ignored: [String] = []) throws(DitqError) {
+    for (index, tensor) in tensors.tensors.enumerated() where !used[index] {
+      guard ignored.contains(where: { tensor.name.starts(withBytesOf: $0) }) else {
+        throw DitqError(.unsupported, "\(tensor.name): a tensor that this architecture does not have")
+      }
+    }
+  }
+
+  private mutating func markUsed(_ name: String) {
+    if let index = tensors.index(of: name) { used[index] = true }
+  }
+}

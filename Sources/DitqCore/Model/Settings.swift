@@ -1,0 +1,99 @@
+// Settings: the fields of a configuration file, read with checks that name the file and the field. What has another value than the one
+// that the library implements is unsupported, and says so.
+
+struct Settings {
+  let json: JSON
+  /// What errors call it: "transformer/config.json".
+  let name: String
+
+  init(_ json: JSON, named name: String) throws(DitqError) {
+    guard json.members != nil else { throw DitqError(.malformed, "\(name): an object expected, \(json.kindName) found") }
+    (self.json, self.name) = (json, name)
+  }
+
+  init(file path: String, named name: String) throws(DitqError) {
+    let bytes = try Bytes(mapping: path)
+    try self.init(parsing: bytes.buffer, named: name)
+  }
+
+  init(text: String, named name: String) throws(DitqError) {
+    let result = Array(text.utf8).withUnsafeBytes { bytes in
+      Result { () throws(DitqError) in try Settings(parsing: bytes, named: name) }
+    }
+    self = try result.get()
+  }
+
+  private init(parsing bytes: UnsafeRawBufferPointer, named name: String) throws(DitqError) {
+    let json: JSON
+    do { json = try JSON(parsing: bytes) } catch { throw error.said(of: name) }
+    try self.init(json, named: name)
+  }
+
+  /// The value of a field; nil where it is missing or null.
+  func value(_ field: String) -> JSON? {
+    guard let value = json.member(field), !value.isNull else { return nil }
+    return value
+  }
+
+  func wrong(_ field: String, _ expected: String, _ found: JSON?, _ status: Status = .unsupported) -> DitqError {
+    DitqError(status, "\(name): \(field): \(expected) expected, \(found.map(shown) ?? "nothing") found")
+  }
+
+  func integer(_ field: String, in range: ClosedRange<Int>) throws(DitqError) -> Int {
+    guard let value = value(field), let integer = value.integer, range.contains(integer) else {
+      throw wrong(field, "a whole number from \(range.lowerBound) to \(range.upperBound)", value(field), .malformed)
+    }
+    return integer
+  }
+
+  func integer(_ field: String, in range: ClosedRange<Int>, default missing: Int) throws(DitqError) -> Int {
+    value(field) == nil ? missing : try integer(field, in: range)
+  }
+
+  func number(_ field: String, above lower: Double, below upper: Double, default missing: Double) throws(DitqError) -> Double {
+    guard let value = value(field) else { return missing }
+    guard let number = value.number, number > lower, number < upper else {
+      throw wrong(field, "a number between \(lower) and \(upper)", value, .malformed)
+    }
+    return number
+  }
+
+  func bool(_ field: String, default missing: Bool) throws(DitqError) -> Bool {
+    guard let value = value(field) else { return missing }
+    guard let bool = value.bool else { throw wrong(field, "true or false", value, .malformed) }
+    return bool
+  }
+
+  func string(_ field: String) throws(DitqError) -> String? {
+    guard let value = value(field) else { return nil }
+    guard let string = value.string else { throw wrong(field, "a string", value, .malformed) }
+    return string
+  }
+
+  // MARK: - Fields with one implemented value
+
+  func require(_ field: String, _ allowed: String..., default missing: String? = nil) throws(DitqError) {
+    guard let found = try string(field) ?? missing, allowed.contains(where: { $0 == found }) else {
+      var list = ""
+      for (index, name) in allowed.enumerated() { list += (index == 0 ? "\"" : "\" or \"") + name }
+      throw wrong(field, list + "\"", value(field))
+    }
+  }
+
+  func require(_ field: String, _ expected: Bool, default missing: Bool) throws(DitqError) {
+    guard try bool(field, default: missing) == expected else { throw wrong(field, "\(expected)", value(field)) }
+  }
+
+  func requireNothing(_ field: String) throws(DitqError) {
+    guard value(field) == nil else { throw wrong(field, "null", value(field)) }
+  }
+
+  private func shown(_ value: JSON) -> String {
+    switch value {
+    case .string(let text): return "\"\(text)\""
+    case .number(let number): return value.integer.map { "\($0)" } ?? "\(number)"
+    case .bool(let bool): return "\(bool)"
+    default: return value.kindName
+    }
+  }
+}

@@ -1,0 +1,68 @@
+// Models and sessions as JSON, for people and bindings.
+
+extension Model {
+  package var json: String {
+    let c = config
+    var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\""
+    text += ", \"architecture\": {\"hidden_size\": \(c.hiddenSize), \"depth\": \(c.depth), \"head_count\": \(c.headCount)"
+    text += ", \"mlp_size\": \(c.mlpSize), \"patch_size\": \(c.patchSize), \"token_count\": \(c.tokenCount)"
+    text += ", \"latent_channels\": \(c.channels), \"output_channels\": \(c.outputChannels)"
+    text += ", \"learned_variance\": \(c.outputChannels == 2 * c.channels ? "true" : "false"), \"latent_size\": \(c.latentSize)"
+    text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)}"
+    text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
+    text += ", \"sampling\": {\"sampler\": \(jsonLiteral(sampling.sampler)), \"train_steps\": \(sampling.trainSteps)"
+    text += ", \"beta_start\": \(sampling.betaStart), \"beta_end\": \(sampling.betaEnd)"
+    if let steps = sampling.steps { text += ", \"steps\": \(steps)" }
+    if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
+    text += "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
+    text += ", \"layers\": \(layersJSON), \"class_names\": ["
+    for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
+    return text + "]}"
+  }
+
+  /// {"blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …}: the linear layers of the transformer.
+  private var layersJSON: String {
+    var layers: [(name: String, linear: Linear)] = [
+      ("x_embedder.proj", dit.patchEmbedding), ("t_embedder.mlp.0", dit.timestepIn), ("t_embedder.mlp.2", dit.timestepOut),
+    ]
+    for (index, block) in dit.blocks.enumerated() {
+      let name = "blocks.\(index)."
+      layers += [
+        (name + "adaLN_modulation.1", block.modulation), (name + "attn.qkv", block.qkv), (name + "attn.proj", block.proj),
+        (name + "mlp.fc1", block.fc1), (name + "mlp.fc2", block.fc2),
+      ]
+    }
+    layers += [("final_layer.adaLN_modulation.1", dit.finalModulation), ("final_layer.linear", dit.finalLinear)]
+    var text = "{"
+    for (index, layer) in layers.enumerated() {
+      text += "\(index == 0 ? "" : ", ")\"\(layer.name)\": {\"outputs\": \(layer.linear.outputs), \"inputs\": \(layer.linear.inputs)"
+      text += ", \"weights\": \"\(layer.linear.weights.formatName)\"}"
+    }
+    return text + "}"
+  }
+}
+
+extension Linear.Weights {
+  fileprivate var formatName: String {
+    switch self {
+    case .packed: "F32"
+    case .stored(let matrix):
+      switch matrix.type {
+      case .f32: "F32"
+      case .f16: "F16"
+      case .bf16: "BF16"
+      }
+    }
+  }
+}
+
+extension Session {
+  package var json: String {
+    let t = timings
+    var text = "{\"instruction_set\": \(jsonLiteral(instructionSet.name)), \"isa\": \(instructionSet.number)"
+    text += ", \"threads\": \(executor.pool.threads), \"batch_limit\": \(batchLimit), \"memory\": \(byteCount)"
+    text += ", \"last_call\": {\"steps\": \(t.steps), \"denoise_seconds\": \(t.denoising)"
+    text += ", \"mean_step_seconds\": \(t.steps == 0 ? 0 : t.denoising / Double(t.steps)), \"best_step_seconds\": \(t.fastestStep)"
+    return text + ", \"decode_seconds\": \(t.decoding)}}"
+  }
+}

@@ -1,0 +1,158 @@
+// Session: a model, the threads and the one piece of memory that calls on it work in. Serves one call at a time; a second one at the same
+// moment is refused. Cancelling is the one thing that another thread may do.
+
+import CKernels
+import Synchronization
+
+package struct SessionOptions {
+  /// 0 = every CPU this process may use.
+  package var threads = 0
+  /// 0 = 1.
+  package var batchLimit = 0
+  package var isaLimit: Int32 = 0
+  package var allocator = Allocator.system
+  package var arena: UnsafeMutableRawPointer?
+  package var arenaSize = 0
+  package init() {}
+
+  static let threadLimit = 1024
+  static let batchLimitLimit = 4096
+}
+
+/// What options come to on this machine.
+private struct Plan {
+  let threads: Int
+  let batchLimit: Int
+  let instructionSet: InstructionSet
+
+  init(_ options: SessionOptions) throws(DitqError) {
+    guard (0...SessionOptions.threadLimit).contains(options.threads) else {
+      throw DitqError(.invalidArgument, "threads: 0 to \(SessionOptions.threadLimit) expected, \(options.threads) found")
+    }
+    guard (0...SessionOptions.batchLimitLimit).contains(options.batchLimit) else {
+      throw DitqError(.invalidArgument, "batch_limit: 0 to \(SessionOptions.batchLimitLimit) expected, \(options.batchLimit) found")
+    }
+    threads = options.threads == 0 ? min(availableCPUs(), SessionOptions.threadLimit) : options.threads
+    batchLimit = max(1, options.batchLimit)
+    instructionSet = try InstructionSet.best(limit: options.isaLimit)
+  }
+}
+
+package final class Session {
+  package let model: Model
+  let executor: Executor
+  let instructionSet: InstructionSet
+  let batchLimit: Int
+  let workspace: SessionWorkspace
+  let schedule: NoiseSchedule
+  /// Bytes it works in, and the memory itself unless the host gave it.
+  let byteCount: Int
+  private let memory: Block?
+  private let isBusy = Atomic<Bool>(false)
+  private let isCancelled = Atomic<Bool>(false)
+  /// Of the last call.
+  var timings: Timings
+
+  /// Bytes that a session with these options works in.
+  package static func memory(_ model: Model, _ options: SessionOptions) throws(DitqError) -> Int {
+    let plan = try Plan(options)
+    var arena = Arena()
+    _ = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(plan.instructionSet.kernels.tile_rows))
+    return try arena.checkedSize("session")
+  }
+
+  package init(_ model: Model, _ options: SessionOptions) throws(DitqError) {
+    let plan = try Plan(options)
+    byteCount = try Session.memory(model, options)
+    let start: UnsafeMutableRawPointer
+    if let given = options.arena {
+      guard UInt(bitPattern: given) % UInt(Block.alignment) == 0 else {
+        throw DitqError(.invalidArgument, "arena: an address that is a multiple of \(Block.alignment) expected")
+      }
+      guard options.arenaSize >= byteCount else {
+        throw DitqError(.invalidArgument, "arena_size: at least \(byteCount) bytes expected, \(options.arenaSize) found")
+      }
+      (memory, start) = (nil, given)
+    } else {
+      let block = try Block(byteCount: byteCount, from: options.allocator, for: "session")
+      (memory, start) = (block, block.start)
+    }
+    var arena = Arena(start)
+    let kernels = plan.instructionSet.kernels
+    workspace = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(kernels.tile_rows))
+    executor = Executor(pool: try ThreadPool(threads: plan.threads), kernels: kernels, scratch: workspace.scratch)
+    (self.model, instructionSet, batchLimit) = (model, plan.instructionSet, plan.batchLimit)
+    schedule = NoiseSchedule(model.sampling)
+    timings = Timings()
+  }
+
+  /// Ends the call in progress soon. Does nothing on an idle session, because each call begins by taking this back.
+  package func cancel() { isCancelled.store(true, ordering: .relaxed) }
+
+  /// Runs a call; refuses a second one at the same time.
+  func exclusively(_ body: () throws(DitqError) -> Void) throws(DitqError) {
+    guard isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+      throw DitqError(.invalidArgument, "session: another call is in progress on it; make a session for each thread")
+    }
+    defer { isBusy.store(false, ordering: .releasing) }
+    isCancelled.store(false, ordering: .relaxed)
+    try body()
+  }
+
+  func checkpoint() throws(DitqError) {
+    if isCancelled.load(ordering: .relaxed) { throw DitqError(.cancelled, "the call was cancelled") }
+  }
+}
+
+/// Durations of the last call, in seconds.
+struct Timings {
+  var steps = 0
+  var denoising = 0.0
+  var fastestStep = 0.0
+  var decoding = 0.0
+
+  mutating func addStep(_ duration: Double) {
+    fastestStep = steps == 0 ? duration : min(fastestStep, duration)
+    steps += 1
+    denoising += duration
+  }
+}
+
+/// All the memory of a session. The decoder runs when the transformer does not, so the two share theirs.
+struct SessionWorkspace {
+  let transformer: DiTWorkspace
+  let decoder: VAEWorkspace?
+  let scratch: ThreadScratch
+  /// [batch, C, S, S], and the network's output for both halves of a guided batch.
+  let latents: UnsafeMutablePointer<Float>
+  let prediction: UnsafeMutablePointer<Float>
+  /// Noise of one image.
+  let noise: UnsafeMutablePointer<Float>
+  let generators: UnsafeMutablePointer<TorchGenerator.State>
+  /// For both halves.
+  let timesteps: UnsafeMutablePointer<Float>
+  let labels: UnsafeMutablePointer<Int32>
+  /// Of a run, the noisiest first.
+  let schedule: UnsafeMutablePointer<Int32>
+  /// One decoded image before rounding.
+  let image: UnsafeMutablePointer<Float>
+
+  init(_ arena: inout Arena, _ model: Model, batchLimit: Int, threads: Int, tileRows: Int) {
+    let config = model.config, images = 2 * batchLimit
+    latents = arena.floats(batchLimit, config.latentCount)
+    prediction = arena.floats(images, config.outputCount)
+    noise = arena.floats(config.latentCount)
+    generators = arena.reserve(TorchGenerator.State.self, batchLimit)
+    timesteps = arena.floats(images)
+    labels = arena.reserve(Int32.self, images)
+    schedule = arena.reserve(Int32.self, model.sampling.trainSteps)
+    image = arena.floats(model.imageCount ?? 0)
+    var scratchFloats = DiTWorkspace.scratch(config, tileRows: tileRows)
+    if let decoder = model.decoder {
+      scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder.config, latentSize: config.latentSize, tileRows: tileRows))
+    }
+    scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: scratchFloats)
+    transformer = arena.overlapping { DiTWorkspace(&$0, config, images: images) }
+    decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder.config, latentSize: config.latentSize) } }
+  }
+}

@@ -1,0 +1,63 @@
+// Strings compared and ordered as bytes, and numbers as text. The standard library's String == compares canonical equivalents, for which
+// it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included.
+
+extension String {
+  static func == (a: String, b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
+  static func != (a: String, b: String) -> Bool { !(a == b) }
+  static func ~= (pattern: String, value: String) -> Bool { pattern == value }
+}
+
+/// Whether `a` stands before `b` in the order of their bytes.
+func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+
+extension String {
+  func starts(withBytesOf prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
+  func ends(withBytesOf suffix: String) -> Bool {
+    utf8.count >= suffix.utf8.count && utf8.dropFirst(utf8.count - suffix.utf8.count).elementsEqual(suffix.utf8)
+  }
+
+  func contains(bytesOf part: String) -> Bool {
+    var rest = utf8[...]
+    while rest.count >= part.utf8.count {
+      if rest.starts(with: part.utf8) { return true }
+      rest = rest.dropFirst()
+    }
+    return false
+  }
+
+  /// The text of NUL-terminated bytes, ill-formed UTF-8 repaired.
+  package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
+}
+
+/// The parts of a text between separators, at most `limit` of them; the last has what remains.
+func split(_ text: String, at separator: Unicode.Scalar, into limit: Int = .max) -> [String] {
+  text.utf8.split(separator: UInt8(ascii: separator), maxSplits: limit - 1).map { String(decoding: $0, as: UTF8.self) }
+}
+
+func asciiLowercased(_ text: String) -> String {
+  let isCapital = UInt8(ascii: "A")...UInt8(ascii: "Z")
+  return String(decoding: text.utf8.map { isCapital.contains($0) ? $0 | 0x20 : $0 }, as: UTF8.self)
+}
+
+/// "[3456, 1152]": a shape as errors show it.
+func text(ofShape shape: [Int]) -> String {
+  var text = "["
+  for (index, size) in shape.enumerated() { text += index == 0 ? "\(size)" : ", \(size)" }
+  return text + "]"
+}
+
+/// A JSON string literal of the text, quotes included (RFC 8259).
+package func jsonLiteral(_ text: String) -> String {
+  let hexadecimal = Array("0123456789abcdef".utf8)
+  var bytes: [UInt8] = [UInt8(ascii: "\"")]
+  for byte in text.utf8 {
+    switch byte {
+    case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
+    case 0..<0x20:
+      bytes += [UInt8(ascii: "\\"), UInt8(ascii: "u"), UInt8(ascii: "0"), UInt8(ascii: "0"), hexadecimal[Int(byte >> 4)], hexadecimal[Int(byte & 15)]]
+    default: bytes.append(byte)
+    }
+  }
+  bytes.append(UInt8(ascii: "\""))
+  return String(decoding: bytes, as: UTF8.self)
+}

@@ -1,0 +1,141 @@
+// ThreadPool: a few pthreads that run the parts of one job at a time. The caller is one of them; the others park when idle. Work is divided
+// statically, part p of n, so that what a thread computes never depends on timing. Relies on CPlatform; starts nothing for one thread.
+
+import CPlatform
+import Synchronization
+
+/// A parallel operation: everything its parts read, and what part p of n does.
+protocol ParallelJob {
+  func run(part: Int, of parts: Int)
+}
+
+final class ThreadPool: @unchecked Sendable {
+  let threads: Int
+  private var workers: [pthread_t] = []
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  /// Counts jobs: a worker that sees a new number has a job. Changed under the mutex.
+  private let generation = Atomic<Int>(0)
+  /// Workers that have not finished the present job.
+  private let pending = Atomic<Int>(0)
+  private var stopping = false
+  private var entry: (UnsafeRawPointer, Int, Int) -> Void = { _, _, _ in }
+  private var job: UnsafeRawPointer?
+  /// How often a waiting thread looks before it parks: some 20 µs, and not at all where threads outnumber the CPUs.
+  private let patience: Int
+
+  init(threads: Int) throws(DitqError) {
+    self.threads = threads
+    patience = threads <= availableCPUs() ? 2000 : 0
+    pthread_mutex_init(mutex, nil)
+    pthread_cond_init(wake, nil)
+    pthread_cond_init(finished, nil)
+    workers.reserveCapacity(threads - 1)
+    for number in 1..<max(threads, 1) {
+      var thread = pthread_t()
+      let start = WorkerStart(pool: self, part: number)
+      let context = Unmanaged.passRetained(start)
+      let result = ditqp_thread_start(
+        &thread,
+        { context in
+          let start = Unmanaged<WorkerStart>.fromOpaque(context!).takeRetainedValue()
+          start.pool.work(part: start.part)
+          return nil
+        }, context.toOpaque(), 512 * 1024)
+      guard result == 0 else {
+        context.release()
+        stop()
+        throw DitqError(.outOfMemory, "threads: thread \(number + 1) of \(threads) could not be started: \(systemReason(result))")
+      }
+      workers.append(thread)
+    }
+  }
+
+  deinit {
+    stop()
+    pthread_cond_destroy(finished)
+    pthread_cond_destroy(wake)
+    pthread_mutex_destroy(mutex)
+    finished.deallocate()
+    wake.deallocate()
+    mutex.deallocate()
+  }
+
+  /// Runs all parts of a job and returns when the last has finished.
+  func run<Job: ParallelJob>(_ job: Job) {
+    guard threads > 1 else { return job.run(part: 0, of: 1) }
+    withUnsafePointer(to: job) { pointer in
+      pthread_mutex_lock(mutex)
+      entry = { job, part, parts in job.assumingMemoryBound(to: Job.self).pointee.run(part: part, of: parts) }
+      self.job = UnsafeRawPointer(pointer)
+      pending.store(workers.count, ordering: .relaxed)
+      generation.add(1, ordering: .releasing)
+      pthread_cond_broadcast(wake)
+      pthread_mutex_unlock(mutex)
+      job.run(part: 0, of: threads)
+      waitForWorkers()
+    }
+  }
+
+  private func waitForWorkers() {
+    for _ in 0..<patience {
+      if pending.load(ordering: .acquiring) == 0 { return }
+      ditqp_pause()
+    }
+    pthread_mutex_lock(mutex)
+    while pending.load(ordering: .acquiring) != 0 { pthread_cond_wait(finished, mutex) }
+    pthread_mutex_unlock(mutex)
+  }
+
+  private func work(part: Int) {
+    var seen = 0
+    while true {
+      seen = waitForJob(after: seen)
+      if stopping { return }
+      entry(job!, part, threads)
+      if pending.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
+        pthread_mutex_lock(mutex)
+        pthread_cond_signal(finished)
+        pthread_mutex_unlock(mutex)
+      }
+    }
+  }
+
+  /// The number of the next job, once there is one. `generation` changes under the mutex, so that no wake-up is lost.
+  private func waitForJob(after seen: Int) -> Int {
+    for _ in 0..<patience {
+      let now = generation.load(ordering: .acquiring)
+      if now != seen { return now }
+      ditqp_pause()
+    }
+    pthread_mutex_lock(mutex)
+    defer { pthread_mutex_unlock(mutex) }
+    while generation.load(ordering: .acquiring) == seen { pthread_cond_wait(wake, mutex) }
+    return generation.load(ordering: .acquiring)
+  }
+
+  private func stop() {
+    pthread_mutex_lock(mutex)
+    stopping = true
+    generation.add(1, ordering: .releasing)
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(mutex)
+    for worker in workers { pthread_join(worker, nil) }
+    workers = []
+  }
+}
+
+/// What a new thread is given. It does not keep the pool alive: the pool joins its threads before it goes.
+private final class WorkerStart {
+  unowned(unsafe) let pool: ThreadPool
+  let part: Int
+  init(pool: ThreadPool, part: Int) { (self.pool, self.part) = (pool, part) }
+}
+
+/// Part `part` of `count` items divided among `parts`, whose sizes differ by one at most.
+func share(of count: Int, part: Int, of parts: Int) -> Range<Int> {
+  let size = count / parts, larger = count % parts
+  let start = part * size + min(part, larger)
+  return start..<start + size + (part < larger ? 1 : 0)
+}

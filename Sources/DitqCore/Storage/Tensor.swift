@@ -1,0 +1,105 @@
+// Tensor: a named array of numbers inside a file's bytes. TensorCollection: the tensors of a model, found by name.
+// Relies on Platform; knows no file format. Refuses two tensors of one name, and names the tensor in every error.
+
+/// The element types that weights may have.
+enum ElementType {
+  case f32, f16, bf16
+
+  var byteCount: Int {
+    switch self {
+    case .f32: 4
+    case .f16, .bf16: 2
+    }
+  }
+}
+
+/// Row-major elements at `start`, little endian, not necessarily aligned; they live as long as the collection that the tensor came from.
+struct Tensor {
+  let name: String
+  /// The element type in the file's words: "F32", "I64".
+  let dtype: String
+  let shape: [Int]
+  let start: UnsafeRawPointer
+  let byteCount: Int
+  let elementCount: Int
+
+  /// nil when these elements are no weights.
+  var elementType: ElementType? {
+    switch dtype {
+    case "F32": .f32
+    case "F16": .f16
+    case "BF16": .bf16
+    default: nil
+    }
+  }
+}
+
+final class TensorCollection {
+  /// In the order of the file. Of merged files, one after the other: the first of a name counts.
+  let metadata: [(name: String, value: String)]
+  /// In the byte order of their names.
+  let tensors: [Tensor]
+  private let files: [Bytes]
+
+  init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
+    let sorted = tensors.sorted { precedes($0.name, $1.name) }
+    for (one, other) in zip(sorted, sorted.dropFirst()) where one.name == other.name {
+      throw DitqError(.malformed, "\(one.name): two tensors of this name")
+    }
+    (self.tensors, self.metadata, self.files) = (sorted, metadata, files)
+  }
+
+  /// The tensors of several files as one collection.
+  convenience init(merging parts: [TensorCollection]) throws(DitqError) {
+    try self.init(parts.flatMap { $0.tensors }, metadata: parts.flatMap { $0.metadata }, in: parts.flatMap { $0.files })
+  }
+
+  func find(_ name: String) -> Tensor? { index(of: name).map { tensors[$0] } }
+
+  /// Where in `tensors` a name stands.
+  func index(of name: String) -> Int? {
+    let index = firstIndex(notBefore: name)
+    return index < tensors.count && tensors[index].name == name ? index : nil
+  }
+
+  /// The names that begin with these bytes, in order.
+  func names(startingWith prefix: String) -> [String] {
+    // What begins with the prefix stands together, from the prefix itself on.
+    tensors[firstIndex(notBefore: prefix)...].prefix { $0.name.starts(withBytesOf: prefix) }.map { $0.name }
+  }
+
+  /// The weights of this name and shape.
+  func require(_ name: String, shape: [Int]) throws(DitqError) -> Tensor {
+    let tensor = try requireWeights(name)
+    guard tensor.shape == shape else {
+      throw DitqError(.malformed, "\(name): shape \(text(ofShape: shape)) expected, \(text(ofShape: tensor.shape)) found")
+    }
+    return tensor
+  }
+
+  /// The weights of this name, with so many dimensions.
+  func requireAnyShape(_ name: String, rank: Int) throws(DitqError) -> Tensor {
+    let tensor = try requireWeights(name)
+    guard tensor.shape.count == rank else {
+      throw DitqError(.malformed, "\(name): a shape of rank \(rank) expected, \(text(ofShape: tensor.shape)) found")
+    }
+    return tensor
+  }
+
+  private func requireWeights(_ name: String) throws(DitqError) -> Tensor {
+    guard let tensor = find(name) else { throw DitqError(.notFound, "\(name): no such tensor") }
+    guard tensor.elementType != nil else {
+      throw DitqError(.unsupported, "\(name): dtype F32, F16 or BF16 expected, \(tensor.dtype) found")
+    }
+    return tensor
+  }
+
+  private func firstIndex(notBefore name: String) -> Int {
+    var (low, high) = (0, tensors.count)
+    while low < high {
+      let middle = (low + high) / 2
+      if precedes(tensors[middle].name, name) { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+}

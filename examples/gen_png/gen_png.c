@@ -1,0 +1,249 @@
+/*
+ * gen_png — pictures from a Diffusion Transformer as PNG files: a whole program on ditq.h and libc alone.
+ * Options → model → labels and seeds → every picture in one call → one file each, or one grid. A step returns the exit status.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "ditq.h"
+
+#ifndef DITQ_DEFAULT_MODEL
+#define DITQ_DEFAULT_MODEL "examples/models/emoji/emoji.safetensors"
+#endif
+
+enum { SUCCESS = 0, FAILED = 1, MISUSED = 2, INTERRUPTED = 130 };
+enum { CLASS_LIMIT = 256, COUNT_LIMIT = 10000, BATCH_LIMIT = 8, GRID_COUNT = 16, GAP = 2, PATH_SIZE = 8192 };
+
+static const char help_text[] =
+    "usage: gen_png [--help] [option …]\n"
+    "  --model PATH         a safetensors file or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
+    "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
+    "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
+    "  --steps N            denoising steps (50)\n"
+    "  --guidance X         classifier-free guidance, 1 = none (4)\n"
+    "  --sampler NAME       auto or ddim (auto)\n"
+    "  --threads N          threads to work with, 0 = one for every core (0)\n"
+    "  --count N            pictures: out-0.png, out-1.png, … (one for each --class; 16 with --grid)\n"
+    "  --grid               all pictures in one file; of the first classes where no --class is given\n"
+    "  --list-classes       print the classes of the model and stop\n"
+    "  -o FILE              where the picture goes (out.png)\n";
+
+typedef struct {
+  const char *model_path, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
+  uint64_t class_count, seed, steps, threads, count;
+  bool grid, list_classes, help;
+  ditq_generate_options options;
+  ditq_model *model; /* what it takes to answer */
+  ditq_session *session;
+  ditq_model_info info;
+  int32_t *labels;
+  uint64_t *seeds;
+  uint8_t *pixels;
+  size_t kinds, width, height, channels; /* classes that are drawn in turn; the size of one picture */
+  int64_t steps_before, steps_done, steps_in_all; /* in earlier batches, in this one, in all: for the progress line */
+  double begin, seconds; /* when generating began; its time for one picture */
+} job;
+
+/* One sentence on stderr; the value is the exit status. */
+#define FAIL(status, ...) (fprintf(stderr, "gen_png: " __VA_ARGS__), fputc('\n', stderr), (status))
+
+static int parse_whole(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *number) {
+  char *end;
+  errno = 0;
+  *number = strtoull(text, &end, 10);
+  if (*text >= '0' && *text <= '9' && !*end && !errno && *number >= least && *number <= most) return SUCCESS;
+  return FAIL(MISUSED, "%s: a whole number from %" PRIu64 " to %" PRIu64 " expected, \"%s\" found", option, least, most, text);
+}
+
+static int parse_decimal(const char *option, const char *text, double least, double most, double *number) {
+  char *end;
+  *number = strtod(text, &end);
+  if (*text && strchr("-.0123456789", *text) && !*end && *number >= least && *number <= most) return SUCCESS;
+  return FAIL(MISUSED, "%s: a number from %g to %g expected, \"%s\" found", option, least, most, text);
+}
+
+static int parse(job *j, int argc, char **argv) {
+  const struct { const char *name; bool *flag; const char **text, **list; double *decimal; uint64_t *whole, least, most; } options[] = {
+      {.name = "--model", .text = &j->model_path}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
+      {.name = "--grid", .flag = &j->grid}, {.name = "--list-classes", .flag = &j->list_classes}, {.name = "--help", .flag = &j->help},
+      {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->options.guidance_scale},
+      {.name = "--seed", .whole = &j->seed, .most = UINT64_MAX}, {.name = "--threads", .whole = &j->threads, .most = INT32_MAX},
+      {.name = "--steps", .whole = &j->steps, .least = 1, .most = INT32_MAX},
+      {.name = "--count", .whole = &j->count, .least = 1, .most = COUNT_LIMIT},
+  };
+  int status = SUCCESS;
+  for (int i = 1; i < argc && status == SUCCESS; i++) {
+    size_t o = 0, option_count = sizeof options / sizeof *options;
+    while (o < option_count && strcmp(argv[i], options[o].name) != 0) o++;
+    if (o == option_count) return FAIL(MISUSED, "an option that gen_png --help lists expected, \"%s\" found", argv[i]);
+    const char *name = argv[i], *value = options[o].flag ? "" : argv[++i]; /* argv ends with a NULL */
+    if (!value) return FAIL(MISUSED, "%s: a value expected, nothing found", name);
+    if (options[o].list && j->class_count == CLASS_LIMIT) return FAIL(MISUSED, "%s: at most %d expected, more found", name, CLASS_LIMIT);
+    if (options[o].list) options[o].list[j->class_count++] = value;
+    if (options[o].flag) *options[o].flag = true;
+    if (options[o].text) *options[o].text = value;
+    if (options[o].decimal) status = parse_decimal(name, value, -1000, 1000, options[o].decimal);
+    if (options[o].whole) status = parse_whole(name, value, options[o].least, options[o].most, options[o].whole);
+  }
+  if (status != SUCCESS || strcmp(j->sampler, "auto") == 0 || strcmp(j->sampler, "ddim") == 0) return status;
+  return FAIL(MISUSED, "--sampler: auto or ddim expected, \"%s\" found", j->sampler);
+}
+
+static const char *class_name(const job *j, int32_t label, char buffer[32]) {
+  const char *name = ditq_model_class_name(j->model, label);
+  if (!name) snprintf(buffer, 32, label == j->info.class_count ? "no class" : "class %" PRId32, label);
+  return name ? name : buffer;
+}
+
+static int find_class(const job *j, const char *text, int32_t *label) {
+  ditq_error error = DITQ_ERROR_INIT;
+  uint64_t number = 0;
+  const bool is_number = *text && !text[strspn(text, "0123456789")];
+  if (is_number && parse_whole("--class", text, 0, (uint64_t)j->info.class_count, &number) != SUCCESS) return MISUSED;
+  *label = (int32_t)number;
+  const bool found = is_number || ditq_model_find_class(j->model, text, label, &error) == DITQ_OK;
+  return found ? SUCCESS : FAIL(FAILED, "%s", error.message);
+}
+
+static int choose(job *j) {
+  int32_t classes[CLASS_LIMIT];
+  for (size_t i = 0; i < j->class_count; i++) {
+    const int status = find_class(j, j->classes[i], &classes[i]);
+    if (status != SUCCESS) return status;
+  }
+  j->kinds = j->class_count ? j->class_count : j->grid && j->info.class_count > 0 ? (size_t)j->info.class_count : 1;
+  if (!j->count) j->count = j->grid ? GRID_COUNT : j->kinds;
+  j->width = (size_t)j->info.image_width, j->height = (size_t)j->info.image_height, j->channels = (size_t)j->info.image_channels;
+  j->labels = calloc(j->count, sizeof *j->labels), j->seeds = calloc(j->count, sizeof *j->seeds);
+  j->pixels = calloc(j->count, j->width * j->height * j->channels + 1); /* + 1: a model without decoder has no size; generating says so */
+  if (!j->labels || !j->seeds || !j->pixels) return FAIL(FAILED, "not enough memory for %" PRIu64 " pictures", j->count);
+  for (size_t i = 0; i < j->count; i++) {
+    j->seeds[i] = j->seed + i;
+    j->labels[i] = j->class_count ? classes[i % j->kinds] : (int32_t)(i % j->kinds);
+  }
+  return SUCCESS;
+}
+
+static volatile sig_atomic_t interrupted;
+static ditq_session *volatile running;
+
+static void on_interrupt(int number) {
+  interrupted = number;
+  if (running) ditq_session_cancel(running);
+}
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static int32_t on_progress(void *context, const ditq_progress *progress) {
+  job *j = context;
+  if (progress->phase == DITQ_PHASE_DENOISE && isatty(STDERR_FILENO)) {
+    if (progress->done < j->steps_done) j->steps_before += j->steps_done; /* the next batch */
+    j->steps_done = progress->done;
+    fprintf(stderr, "\rstep %" PRId64 "/%" PRId64 "  %.1f s\033[K", j->steps_before + j->steps_done, j->steps_in_all, now() - j->begin);
+  }
+  return interrupted;
+}
+
+static int generate(job *j) {
+  ditq_error error = DITQ_ERROR_INIT;
+  const uint64_t batch = j->count < BATCH_LIMIT ? j->count : BATCH_LIMIT;
+  const ditq_session_options session = {.struct_size = sizeof session, .threads = (int32_t)j->threads, .batch_limit = (int32_t)batch};
+  if (ditq_session_create(j->model, &session, &j->session, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  j->options.steps = (int32_t)j->steps;
+  j->options.sampler = strcmp(j->sampler, "ddim") == 0 ? DITQ_SAMPLER_DDIM : DITQ_SAMPLER_AUTO;
+  j->options.progress = on_progress, j->options.progress_context = j;
+  j->steps_in_all = (int64_t)(j->steps * ((j->count + batch - 1) / batch));
+  running = j->session;
+  sigaction(SIGINT, &(const struct sigaction){.sa_handler = on_interrupt, .sa_flags = SA_RESETHAND}, NULL);
+  const size_t size = j->count * j->width * j->height * j->channels;
+  j->begin = now();
+  const ditq_status status = ditq_generate(j->session, j->labels, j->seeds, j->count, &j->options, j->pixels, size, &error);
+  j->seconds = (now() - j->begin) / (double)j->count;
+  running = NULL;
+  if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+  return status == DITQ_OK || interrupted ? SUCCESS : FAIL(FAILED, "%s", error.message);
+}
+
+/* The file of a picture: apple-3.png for the fourth of several. What does not fit is longer than any system takes, and refused there. */
+static void file_path(const job *j, size_t index, char path[PATH_SIZE]) {
+  const char *dot = strrchr(j->output, '.');
+  if (!dot || dot == j->output || dot[-1] == '/' || strchr(dot, '/')) dot = j->output + strlen(j->output);
+  if (j->grid || j->count == 1) snprintf(path, PATH_SIZE, "%s", j->output);
+  else snprintf(path, PATH_SIZE, "%.*s-%zu%s", (int)(dot - j->output), j->output, index, dot);
+}
+
+/* Writes pictures first … first + count - 1 into one file: as square as possible, with white gaps between and around them. */
+static int save(const job *j, size_t first, size_t count, size_t gap) {
+  char path[PATH_SIZE], software[64], names[4096] = "", seeds[48], steps[16], guidance[32], buffer[32];
+  file_path(j, first, path);
+  size_t columns = 1, used = 0, row_size = j->width * j->channels;
+  while (columns * columns < count) columns++;
+  const size_t width = columns * (j->width + gap) + gap, height = (count + columns - 1) / columns * (j->height + gap) + gap;
+  uint8_t *sheet = malloc(width * height * j->channels);
+  if (!sheet) return FAIL(FAILED, "%s: not enough memory for %zux%zu pixels", path, width, height);
+  memset(sheet, 255, width * height * j->channels);
+  for (size_t row = 0; row < count * j->height; row++) {
+    const size_t i = row / j->height, y = i / columns * (j->height + gap) + gap + row % j->height, x = i % columns * (j->width + gap) + gap;
+    memcpy(sheet + (y * width + x) * j->channels, j->pixels + (first * j->height + row) * row_size, row_size);
+  }
+  for (size_t i = 0; i < count && i < j->kinds; i++) {
+    const char *name = class_name(j, j->labels[first + i], buffer);
+    if (used + strlen(name) + 3 > sizeof names) break; /* whole names only */
+    used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? "; " : "", name);
+  }
+  const int length = snprintf(seeds, sizeof seeds, "%" PRIu64, j->seeds[first]);
+  if (count > 1) snprintf(seeds + length, sizeof seeds - (size_t)length, "-%" PRIu64, j->seeds[first + count - 1]);
+  snprintf(software, sizeof software, "libditq %s", ditq_version());
+  snprintf(steps, sizeof steps, "%" PRIu64, j->steps), snprintf(guidance, sizeof guidance, "%g", j->options.guidance_scale);
+  const char *model = j->model_path;
+  for (const char *c = model; *c; c++) model = c[0] == '/' && c[1] ? c + 1 : model;
+  const ditq_png_text texts[] = {{"Software", software}, {"Model", model}, {"Class", names}, {"Seed", seeds}, {"Steps", steps},
+                                 {"Guidance", guidance}, {"Sampler", j->sampler}};
+  ditq_error error = DITQ_ERROR_INIT;
+  const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, 7, &error);
+  free(sheet);
+  if (status != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  if (count > 1) snprintf(names, sizeof names, "%zu pictures", count);
+  printf("%s: %s, %zux%zu, seed %s, %s steps, %.2f s\n", path, names, width, height, seeds, steps, j->seconds * (double)count);
+  return SUCCESS;
+}
+
+static int run(job *j) {
+  ditq_error error = DITQ_ERROR_INIT;
+  char buffer[32];
+  if (j->help) return fputs(help_text, stdout) < 0 ? FAILED : SUCCESS;
+  j->info.struct_size = sizeof j->info;
+  if (ditq_model_open(j->model_path, NULL, &j->model, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  if (ditq_model_describe(j->model, &j->info, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  for (int32_t i = 0; j->list_classes && i < j->info.class_count; i++) printf("%" PRId32 "  %s\n", i, class_name(j, i, buffer));
+  if (j->list_classes) return SUCCESS;
+  int status = choose(j);
+  if (status == SUCCESS) status = generate(j);
+  const size_t together = j->grid ? j->count : 1;
+  for (size_t i = 0; i < j->count && status == SUCCESS && !interrupted; i += together) status = save(j, i, together, j->grid ? GAP : 0);
+  return interrupted ? FAIL(INTERRUPTED, "interrupted") : status;
+}
+
+int main(int argc, char **argv) {
+  const uint32_t version = ditq_abi_version();
+  if (version != DITQ_ABI_VERSION) return FAIL(FAILED, "libditq ABI %d expected, %" PRIu32 " found", DITQ_ABI_VERSION, version);
+  job j = {.model_path = DITQ_DEFAULT_MODEL, .output = "out.png", .sampler = "auto", .seed = 7, .steps = 50};
+  j.options.struct_size = sizeof j.options;
+  ditq_generate_options_init(&j.options);
+  int status = parse(&j, argc, argv);
+  if (status == SUCCESS) status = run(&j);
+  ditq_session_destroy(j.session), ditq_model_close(j.model);
+  free(j.labels), free(j.seeds), free(j.pixels);
+  return status;
+}

@@ -1,0 +1,289 @@
+/*
+ * ditq.h — Diffusion Transformers (DiT) on any CPU, behind a plain C interface.
+ *
+ *   open a model  →  make a session  →  generate pixels  →  write a PNG
+ *
+ *     ditq_model *model = NULL;  ditq_session *session = NULL;  ditq_error error = DITQ_ERROR_INIT;
+ *     if (ditq_model_open("emoji.safetensors", NULL, &model, &error) != DITQ_OK) return fail(error.message);
+ *     if (ditq_session_create(model, NULL, &session, &error) != DITQ_OK) return fail(error.message);
+ *     int32_t label = 0;  uint64_t seed = 7;  uint8_t rgb[32 * 32 * 3];
+ *     if (ditq_generate(session, &label, &seed, 1, NULL, rgb, sizeof rgb, &error) != DITQ_OK) return fail(error.message);
+ *     ditq_png_write("apple.png", rgb, 32, 32, 3, NULL, 0, &error);
+ *     ditq_session_destroy(session);  ditq_model_close(model);
+ *
+ * What the library promises
+ *   - It never aborts, exits, prints, installs a signal handler, changes the locale or reads an environment variable.
+ *     Whatever bytes a model file holds, a call answers with a status.
+ *   - The same model, labels, seeds and options give the same bytes on every CPU, instruction set, thread count and build.
+ *   - A ditq_model is immutable: any number of threads may share it. A ditq_session serves one call at a time; different
+ *     sessions are independent. ditq_session_cancel is the one call that any thread may make on a busy session.
+ *   - Nothing is global. After ditq_session_create, generating allocates nothing.
+ *   - Structs only grow at the end; each begins with struct_size, set it to sizeof. Enumerators keep their numbers for ever.
+ *
+ * Conventions: shapes are [a, b, c] with the last index fastest; _size is in bytes, _count in elements; strings are UTF-8 and
+ * NUL-terminated; every `options` and `error` pointer may be NULL (defaults; no text wanted); destroy(NULL) does nothing;
+ * out parameters are untouched unless the call returns DITQ_OK. Options with an _init function: call it, then change fields. In the
+ * others a field of 0 is its default.
+ */
+#ifndef DITQ_H
+#define DITQ_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The library itself is compiled without the annotations, so that it may check for the NULL that a host passes all the same. */
+#if defined(__clang__) && !defined(DITQ_IMPLEMENTATION)
+#define DITQ_NONNULL _Nonnull
+#define DITQ_NULLABLE _Nullable
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wnullability-extension"
+#else
+#define DITQ_NONNULL
+#define DITQ_NULLABLE
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---- Version ------------------------------------------------------------------------------------------------------------ */
+
+#define DITQ_ABI_VERSION 1 /* the major number of the shared library: libditq.so.1 */
+
+/* The ABI version of the library that is loaded: compare with DITQ_ABI_VERSION before anything else. */
+uint32_t ditq_abi_version(void);
+/* "1.0.0", static. */
+const char *DITQ_NONNULL ditq_version(void);
+/*
+ * The layout of every public struct as JSON, {"ditq_error": {"size": 512, "fields": {"status": [4, 4], …}}, …} with [offset, size]:
+ * a binding can check itself when it loads. Static.
+ */
+const char *DITQ_NONNULL ditq_abi_layout(void);
+
+/* ---- Status and errors -------------------------------------------------------------------------------------------------- */
+
+typedef int32_t ditq_status;
+enum {
+  DITQ_OK = 0,
+  DITQ_INVALID_ARGUMENT = 1, /* a parameter is out of range, NULL where it may not be, or a buffer is too small */
+  DITQ_NOT_FOUND = 2,        /* no such file, class name, layer or tensor */
+  DITQ_IO_FAILED = 3,        /* the system refused to read or write; the message has its reason */
+  DITQ_MALFORMED = 4,        /* the bytes are not what they claim to be */
+  DITQ_UNSUPPORTED = 5,      /* well-formed, but not something this version runs */
+  DITQ_OUT_OF_MEMORY = 6,
+  DITQ_CANCELLED = 7,        /* ditq_session_cancel, or a callback that asked to stop */
+  DITQ_CHECKSUM_MISMATCH = 8,
+  DITQ_INTERNAL = 9          /* a bug of ours: please report it */
+};
+
+/* "DITQ_MALFORMED" for 4, "DITQ_UNKNOWN" for a number that is no status. Static. */
+const char *DITQ_NONNULL ditq_status_name(ditq_status status);
+
+/* Filled by the call that failed, never by a call that returned DITQ_OK. The sentence names what was found and what was expected. */
+typedef struct ditq_error {
+  uint32_t struct_size;
+  ditq_status status;
+  char message[504];
+} ditq_error;
+#define DITQ_ERROR_INIT {sizeof(ditq_error), 0, {0}}
+
+/* ---- Hooks a host may supply -------------------------------------------------------------------------------------------- */
+
+/* Where weights and session memory come from. `allocate` returns NULL when there is no more; alignment is a power of two. */
+typedef struct ditq_allocator {
+  uint32_t struct_size;
+  uint32_t reserved;
+  void *DITQ_NULLABLE context;
+  void *DITQ_NULLABLE (*DITQ_NULLABLE allocate)(void *DITQ_NULLABLE context, size_t size, size_t alignment);
+  void (*DITQ_NULLABLE deallocate)(void *DITQ_NULLABLE context, void *DITQ_NULLABLE pointer, size_t size, size_t alignment);
+} ditq_allocator;
+
+/* What a progress callback is told. Called on the thread that made the call, at least once a step. */
+typedef struct ditq_progress {
+  uint32_t struct_size;
+  int32_t phase;       /* DITQ_PHASE_… */
+  int64_t done;        /* units finished in this phase … */
+  int64_t total;       /* … of so many: steps, layers or images */
+  double elapsed_seconds;
+  const float *DITQ_NULLABLE latents; /* [count, channels, height, width] after this step, while generating; valid during the call */
+} ditq_progress;
+enum { DITQ_PHASE_LOAD = 0, DITQ_PHASE_CALIBRATE = 1, DITQ_PHASE_QUANTIZE = 2, DITQ_PHASE_DENOISE = 3, DITQ_PHASE_DECODE = 4 };
+/* Return 0 to go on; anything else ends the call with DITQ_CANCELLED and leaves every handle usable. */
+typedef int32_t (*ditq_progress_callback)(void *DITQ_NULLABLE context, const ditq_progress *DITQ_NONNULL progress);
+
+/* ---- Models ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct ditq_model ditq_model;
+
+typedef struct ditq_model_options {
+  uint32_t struct_size;
+  int32_t compatibility; /* DITQ_COMPATIBILITY_…; AUTO = what the file records, else by its layout */
+  const ditq_allocator *DITQ_NULLABLE allocator;
+  const char *DITQ_NULLABLE expected_sha256; /* 64 hexadecimal digits: refuse any other file with DITQ_CHECKSUM_MISMATCH */
+  ditq_progress_callback DITQ_NULLABLE progress;
+  void *DITQ_NULLABLE progress_context;
+  int32_t head_count; /* attention heads of a checkpoint that does not say: official files have no config. 0 = its metadata, else the public sizes, else 64 per head */
+  int32_t reserved;
+} ditq_model_options;
+/* Two public code bases run the same DiT weights with small numerical differences; a golden comparison must say which. */
+enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPATIBILITY_DIFFUSERS = 2 };
+
+/*
+ * Open a model from a path:
+ *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors, or sharded safetensors with an index);
+ *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
+ *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …).
+ * Weights are F32, F16 or BF16, used in place from the mapped file; all arithmetic is float32.
+ */
+ditq_status ditq_model_open(const char *DITQ_NONNULL path, const ditq_model_options *DITQ_NULLABLE options,
+                            ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
+/* The same from the bytes of a safetensors file, which the caller keeps alive and unchanged until the model is closed. */
+ditq_status ditq_model_open_memory(const void *DITQ_NONNULL data, size_t size, const ditq_model_options *DITQ_NULLABLE options,
+                                   ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
+/* Sessions hold the model they were made from: closing it under them is allowed. */
+void ditq_model_close(ditq_model *DITQ_NULLABLE model);
+
+typedef struct ditq_model_info {
+  uint32_t struct_size;
+  int32_t image_height, image_width, image_channels;     /* pixels; channels is 3 or 1; all 0 for a latent model without a decoder */
+  int32_t latent_height, latent_width, latent_channels;  /* what the transformer denoises; equals the image for a pixel-space model */
+  int32_t patch_size, hidden_size, depth, head_count;
+  int32_t class_count;                                   /* labels are 0 … class_count-1; class_count is "no class" */
+  int32_t weight_bits, weight_group, activation_bits;    /* 32, 0, 32: a float model */
+  int32_t has_decoder;                                   /* 1: latents go through a VAE decoder that the model holds */
+  uint64_t parameter_count;
+  uint64_t weights_size;                                 /* bytes that the weights take in memory */
+  uint64_t macs_per_forward;                             /* multiply-accumulates of one transformer call on one image */
+} ditq_model_info;
+ditq_status ditq_model_describe(const ditq_model *DITQ_NONNULL model, ditq_model_info *DITQ_NONNULL info, ditq_error *DITQ_NULLABLE error);
+/* Everything as JSON: architecture, layers, the settings recorded in the file, class names. Copies up to capacity bytes with the NUL; *needed is the full size. */
+ditq_status ditq_model_describe_json(const ditq_model *DITQ_NONNULL model, char *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed,
+                                     ditq_error *DITQ_NULLABLE error);
+/* The name of a label, or NULL where the model names none. Valid while the model is open. */
+const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL model, int32_t label);
+/* The label of a name: whole names first, then comma-separated aliases, both without regard to ASCII case. DITQ_NOT_FOUND names the nearest ones. */
+ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
+/* ---- Sessions ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct ditq_session ditq_session;
+
+typedef struct ditq_session_options {
+  uint32_t struct_size;
+  int32_t threads;      /* 0 (default) = every core this process may use; 1 = the caller's thread alone, none is started */
+  int32_t batch_limit;  /* images denoised together; default 1 */
+  int32_t isa_limit;    /* DITQ_ISA_…: use nothing better than this; 0 (default) = the best this CPU has */
+  const ditq_allocator *DITQ_NULLABLE allocator;
+  void *DITQ_NULLABLE arena;  /* 64-byte aligned memory to work in instead of allocating: see ditq_session_memory */
+  size_t arena_size;
+} ditq_session_options;
+enum { DITQ_ISA_BEST = 0, DITQ_ISA_GENERIC = 1, DITQ_ISA_AVX2 = 2, DITQ_ISA_AVX512VNNI = 3 };
+
+/* Exactly how many bytes a session with these options works in. */
+ditq_status ditq_session_memory(const ditq_model *DITQ_NONNULL model, const ditq_session_options *DITQ_NULLABLE options, size_t *DITQ_NONNULL size,
+                                ditq_error *DITQ_NULLABLE error);
+ditq_status ditq_session_create(const ditq_model *DITQ_NONNULL model, const ditq_session_options *DITQ_NULLABLE options,
+                                ditq_session *DITQ_NULLABLE *DITQ_NONNULL session, ditq_error *DITQ_NULLABLE error);
+void ditq_session_destroy(ditq_session *DITQ_NULLABLE session);
+/* Ask the call in progress to end soon, with DITQ_CANCELLED. From any thread or a signal handler. Does nothing on an idle session. */
+void ditq_session_cancel(ditq_session *DITQ_NONNULL session);
+/* What really runs, as JSON: instruction set, threads, bytes, step times of the last call. Like ditq_model_describe_json. */
+ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session, char *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed,
+                                       ditq_error *DITQ_NULLABLE error);
+
+/* ---- Generating --------------------------------------------------------------------------------------------------------- */
+
+enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
+       DITQ_SAMPLER_DDIM = 1 };      /* Song et al. 2021; eta adds noise */
+enum { DITQ_RANDOM_TORCH = 0 };      /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
+
+typedef struct ditq_generate_options {
+  uint32_t struct_size;
+  int32_t sampler;
+  int32_t steps;                 /* default 50 */
+  int32_t random;                /* DITQ_RANDOM_… */
+  double guidance_scale;         /* classifier-free guidance; 1 = none, and half the work; default 4 */
+  double guidance_begin;         /* guide only where this ≤ progress < end, 0 = first step, 1 = past the last; defaults 0 and 1 */
+  double guidance_end;
+  int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says (official 3, diffusers all) */
+  int32_t reserved;
+  double eta;                    /* DDIM noise, 0 … 1; default 0 */
+  const float *DITQ_NULLABLE noise; /* [count, channels, height, width] start from these latents instead of the seeds */
+  ditq_progress_callback DITQ_NULLABLE progress;
+  void *DITQ_NULLABLE progress_context;
+} ditq_generate_options;
+void ditq_generate_options_init(ditq_generate_options *DITQ_NONNULL options);
+
+/*
+ * Generate images from class labels.
+ *
+ *   labels  [count]  0 … class_count-1, or class_count for "no class"
+ *   seeds   [count]  one an image: the same seed gives the same image, alone or in any batch; NULL only with options->noise and a sampler without noise
+ *   pixels  [count, image_height, image_width, image_channels]  0 … 255; pixels_size bytes are there
+ *
+ * count may exceed the session's batch limit: the images are then made in several batches.
+ */
+ditq_status ditq_generate(ditq_session *DITQ_NONNULL session, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
+                          const ditq_generate_options *DITQ_NULLABLE options, uint8_t *DITQ_NONNULL pixels, size_t pixels_size,
+                          ditq_error *DITQ_NULLABLE error);
+/* The same, stopping before the decoder: latents [count, latent_channels, latent_height, latent_width], scaled as the transformer sees them. */
+ditq_status ditq_denoise(ditq_session *DITQ_NONNULL session, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
+                         const ditq_generate_options *DITQ_NULLABLE options, float *DITQ_NONNULL latents, size_t latents_size,
+                         ditq_error *DITQ_NULLABLE error);
+/* Latents to pixels: the VAE decoder where the model has one, else clamping to 0 … 255. */
+ditq_status ditq_decode(ditq_session *DITQ_NONNULL session, const float *DITQ_NONNULL latents, size_t count, uint8_t *DITQ_NONNULL pixels, size_t pixels_size,
+                        ditq_error *DITQ_NULLABLE error);
+/* The same before rounding: [count, image_height, image_width, image_channels], 0 … 1 nominally and not clamped. */
+ditq_status ditq_decode_float(ditq_session *DITQ_NONNULL session, const float *DITQ_NONNULL latents, size_t count, float *DITQ_NONNULL values, size_t values_size,
+                              ditq_error *DITQ_NULLABLE error);
+/*
+ * One call of the transformer, for hosts with a sampler of their own. No guidance: pass both halves of a guided batch.
+ *   x [count, latent_channels, latent_height, latent_width] · timesteps [count] · labels [count]
+ *   output [count, output_channels, latent_height, latent_width]; output_channels is 2 × latent_channels for a model with learned variance
+ */
+ditq_status ditq_predict(ditq_session *DITQ_NONNULL session, const float *DITQ_NONNULL x, const float *DITQ_NONNULL timesteps, const int32_t *DITQ_NONNULL labels,
+                         size_t count, float *DITQ_NONNULL output, size_t output_size, ditq_error *DITQ_NULLABLE error);
+
+/* ---- PNG (libpng) ------------------------------------------------------------------------------------------------------- */
+
+typedef struct ditq_png_text {
+  const char *DITQ_NONNULL key;  /* 1 … 79 Latin-1 characters */
+  const char *DITQ_NONNULL text; /* UTF-8, stored as an iTXt chunk */
+} ditq_png_text;
+/* Write 8-bit pixels [height, width, channels], channels 1 (grey), 3 (RGB) or 4 (RGBA). The file appears whole or not at all. */
+ditq_status ditq_png_write(const char *DITQ_NONNULL path, const uint8_t *DITQ_NONNULL pixels, int32_t width, int32_t height, int32_t channels,
+                           const ditq_png_text *DITQ_NULLABLE texts, size_t text_count, ditq_error *DITQ_NULLABLE error);
+/* The same into memory: up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. */
+ditq_status ditq_png_encode(const uint8_t *DITQ_NONNULL pixels, int32_t width, int32_t height, int32_t channels, const ditq_png_text *DITQ_NULLABLE texts,
+                            size_t text_count, void *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed, ditq_error *DITQ_NULLABLE error);
+
+/* ---- The GEMM by itself ------------------------------------------------------------------------------------------------- */
+
+/* A weight matrix packed for this CPU. Immutable and shareable, like a model. */
+typedef struct ditq_linear ditq_linear;
+typedef struct ditq_linear_options {
+  uint32_t struct_size;
+  int32_t weight_bits;      /* DITQ_KEEP_FLOAT (also 0) */
+  int32_t weight_group;     /* 0 */
+  int32_t weight_method;    /* 0 */
+  int32_t activation_mode;  /* 0 */
+  int32_t isa_limit;        /* DITQ_ISA_… */
+  float activation_min, activation_max; /* not used by float weights */
+  const ditq_allocator *DITQ_NULLABLE allocator;
+} ditq_linear_options;
+enum { DITQ_KEEP_FLOAT = 32 };
+/* weights [outputs, inputs], row-major, as a torch Linear holds them; bias [outputs] or NULL. */
+ditq_status ditq_linear_create(const float *DITQ_NONNULL weights, const float *DITQ_NULLABLE bias, int32_t outputs, int32_t inputs,
+                               const ditq_linear_options *DITQ_NULLABLE options, ditq_linear *DITQ_NULLABLE *DITQ_NONNULL linear,
+                               ditq_error *DITQ_NULLABLE error);
+/* y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias, each sum one chain of fused multiply-adds along the inputs. threads as for a session. */
+ditq_status ditq_linear_apply(const ditq_linear *DITQ_NONNULL linear, const float *DITQ_NONNULL x, size_t rows, float *DITQ_NONNULL y, int32_t threads,
+                              ditq_error *DITQ_NULLABLE error);
+void ditq_linear_destroy(ditq_linear *DITQ_NULLABLE linear);
+
+#ifdef __cplusplus
+}
+#endif
+#if defined(__clang__) && !defined(DITQ_IMPLEMENTATION)
+#pragma clang diagnostic pop
+#endif
+#endif /* DITQ_H */
