@@ -97,7 +97,7 @@ public func ditq_model_describe_json(
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
-    try copy(try object(model, Model.self, "model").json, buffer, try count(capacity, "capacity"), needed)
+    try copy(try object(model, Model.self, "model").json(), buffer, try count(capacity, "capacity"), needed)
   }
 }
 

@@ -51,6 +51,6 @@ public func ditq_session_describe_json(
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
-    try copy(try object(session, Session.self, "session").json, buffer, try count(capacity, "capacity"), needed)
+    try copy(try object(session, Session.self, "session").json(), buffer, try count(capacity, "capacity"), needed)
   }
 }

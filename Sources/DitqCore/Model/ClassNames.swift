@@ -33,12 +33,15 @@ package final class ClassNames {
   deinit { text.deallocate() }
 
   package var count: Int { names.count }
+  @export(interface)
   package subscript(label: Int) -> String? { names.indices.contains(label) && !names[label].isEmpty ? names[label] : nil }
 
   /// The name as a C string that lives as long as this object.
+  @export(interface)
   package func cString(_ label: Int) -> UnsafePointer<CChar>? { self[label] == nil ? nil : UnsafePointer(text + starts[label]) }
 
   /// The label of a name: whole names first, then comma-separated aliases.
+  @export(interface)
   package func label(of wanted: String) throws(DitqError) -> Int {
     let key = asciiLowercased(trimmed(wanted))
     guard !key.isEmpty else { throw DitqError(.invalidArgument, "name: a class name expected, nothing found") }

@@ -1,6 +1,7 @@
 // Opening a model: tells by what stands under the path which reader is asked.
 
 extension Model {
+  @export(interface)
   package static func open(path: String, _ options: OpenOptions) throws(DitqError) -> Model {
     switch kind(of: path) {
     case .directory:
@@ -13,6 +14,7 @@ extension Model {
     }
   }
 
+  @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
     let tensors = try readSafetensors(bytes, named: name)

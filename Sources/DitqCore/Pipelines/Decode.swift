@@ -2,6 +2,7 @@
 
 extension Session {
   /// values [count, height, width, channels], 0 … 1 nominally, not clamped.
+  @export(interface)
   package func decode(_ latents: UnsafePointer<Float>, count: Int, values: UnsafeMutablePointer<Float>) throws(DitqError) {
     try decodeEach(latents, count) { image, value, imageCount in
       let target = values + image * imageCount
@@ -10,6 +11,7 @@ extension Session {
   }
 
   /// pixels [count, height, width, channels].
+  @export(interface)
   package func decode(_ latents: UnsafePointer<Float>, count: Int, pixels: UnsafeMutablePointer<UInt8>) throws(DitqError) {
     try decodeEach(latents, count) { image, value, imageCount in round(value, imageCount, into: pixels + image * imageCount) }
   }
@@ -63,6 +65,7 @@ extension Session {
   private func clamp(_ value: Float, to top: Float) -> Float { value > 0 ? (value < top ? value : top) : 0 }
 
   /// output [count, outputChannels, S, S] of one call each.
+  @export(interface)
   package func predict(
     x: UnsafePointer<Float>, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, output: UnsafeMutablePointer<Float>
   ) throws(DitqError) {

@@ -1,7 +1,8 @@
 // Models and sessions as JSON, for people and bindings.
 
 extension Model {
-  package var json: String {
+  @export(interface)
+  package func json() -> String {
     let c = config
     var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\""
     text += ", \"architecture\": {\"hidden_size\": \(c.hiddenSize), \"depth\": \(c.depth), \"head_count\": \(c.headCount)"
@@ -57,7 +58,8 @@ extension Linear.Weights {
 }
 
 extension Session {
-  package var json: String {
+  @export(interface)
+  package func json() -> String {
     let t = timings
     var text = "{\"instruction_set\": \(jsonLiteral(instructionSet.name)), \"isa\": \(instructionSet.number)"
     text += ", \"threads\": \(executor.pool.threads), \"batch_limit\": \(batchLimit), \"memory\": \(byteCount)"

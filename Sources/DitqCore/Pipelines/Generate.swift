@@ -34,6 +34,7 @@ package struct Request {
 
 extension Session {
   /// latents [count, C, S, S].
+  @export(interface)
   package func denoise(_ request: Request, _ options: GenerateOptions, latents: UnsafeMutablePointer<Float>) throws(DitqError) {
     try check(request, options)
     try exclusively { () throws(DitqError) in
@@ -44,6 +45,7 @@ extension Session {
   }
 
   /// pixels [count, height, width, channels].
+  @export(interface)
   package func generate(_ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>) throws(DitqError) {
     try check(request, options)
     let imageCount = try requireImages()

@@ -8,6 +8,7 @@ package final class PackedLinear {
   private let instructionSet: InstructionSet
 
   /// weights [outputs, inputs] and bias [outputs] are copied.
+  @export(interface)
   package init(
     weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?, outputs: Int, inputs: Int, isaLimit: Int32, _ allocator: Allocator
   ) throws(DitqError) {
@@ -27,6 +28,7 @@ package final class PackedLinear {
   }
 
   /// y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias.
+  @export(interface)
   package func apply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, threads: Int) throws(DitqError) {
     guard (1...16_777_216).contains(rows) else { throw DitqError(.invalidArgument, "rows: 1 to 16777216 expected, \(rows) found") }
     guard (0...SessionOptions.threadLimit).contains(threads) else {

@@ -54,6 +54,7 @@ package final class Session {
   var timings: Timings
 
   /// Bytes that a session with these options works in.
+  @export(interface)
   package static func memory(_ model: Model, _ options: SessionOptions) throws(DitqError) -> Int {
     let plan = try Plan(options)
     var arena = Arena()
@@ -61,6 +62,7 @@ package final class Session {
     return try arena.checkedSize("session")
   }
 
+  @export(interface)
   package init(_ model: Model, _ options: SessionOptions) throws(DitqError) {
     let plan = try Plan(options)
     byteCount = try Session.memory(model, options)
@@ -87,6 +89,7 @@ package final class Session {
   }
 
   /// Ends the call in progress soon. Does nothing on an idle session, because each call begins by taking this back.
+  @export(interface)
   package func cancel() { isCancelled.store(true, ordering: .relaxed) }
 
   /// Runs a call; refuses a second one at the same time.

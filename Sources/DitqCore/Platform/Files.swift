@@ -22,11 +22,13 @@ package final class Bytes {
   private let mapped: Bool
 
   /// Memory of the caller, which outlives this object.
+  @export(interface)
   package init(borrowing start: UnsafeRawPointer, count: Int) {
     (self.start, self.count, mapped) = (start, count, false)
   }
 
   /// A whole regular file, mapped for reading.
+  @export(interface)
   package init(mapping path: String) throws(DitqError) {
     let descriptor = ditqp_open_read(path)
     guard descriptor >= 0 else { throw failure("open", path) }

@@ -29,6 +29,7 @@ package struct PNGImage {
 }
 
 /// Writes the image to a file, which appears whole or not at all.
+@export(interface)
 package func writePNG(_ image: PNGImage, to path: String) throws(DitqError) {
   var output = Output(start: nil, capacity: 0, grows: true)
   defer { free(output.start) }
@@ -37,6 +38,7 @@ package func writePNG(_ image: PNGImage, to path: String) throws(DitqError) {
 }
 
 /// Writes up to `capacity` bytes of the encoded image and returns how many bytes it has in all.
+@export(interface)
 package func encodePNG(_ image: PNGImage, into buffer: UnsafeMutableRawPointer?, capacity: Int) throws(DitqError) -> Int {
   var output = Output(start: buffer, capacity: buffer == nil ? 0 : capacity, grows: false)
   try encode(image, into: &output)

@@ -1,0 +1,73 @@
+# The two commands are `make demo` and `make test`. Everything else they need is a target below.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CC      := $(shell command -v cc || command -v gcc || command -v clang || echo cc)
+CFLAGS  ?= -O2
+VERSION := 0.1.0
+
+BUILD   := .build-embedded
+LIBDIR  := $(BUILD)/lib
+LIBRARY := $(LIBDIR)/libditq.so.1
+MODEL   := examples/models/emoji/emoji.safetensors
+SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
+
+.PHONY: all demo test lib tool gen_png install clean setup setup-test format lint
+.DEFAULT_GOAL := all
+all: lib gen_png
+
+# A picture, from nothing: prints where it is and how long it took.
+demo: setup lib gen_png
+	@$(BUILD)/gen_png --model $(MODEL) --class "red apple" --seed 7 -o red-apple.png
+	@echo "$(CURDIR)/red-apple.png"
+
+# The shipped library: Embedded Swift, stripped.
+lib: $(LIBRARY)
+$(LIBRARY): $(SWIFT_SOURCES) | setup
+	DITQ_EMBEDDED=1 swift build -c release --product ditq --scratch-path $(BUILD)
+	@mkdir -p $(LIBDIR)
+	@cp $(BUILD)/release/libditq.so $@
+	@ln -sf libditq.so.1 $(LIBDIR)/libditq.so
+	@touch $@
+	@ls -l $@ | awk '{ print "libditq.so.1: " $$5 " bytes" }'
+
+gen_png: $(BUILD)/gen_png
+$(BUILD)/gen_png: examples/gen_png/gen_png.c include/ditq.h $(LIBRARY)
+	$(CC) -std=c11 -Wall -Wextra -Werror -pedantic $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(CURDIR)/$(MODEL)"' $< \
+	  -o $@ -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/lib'
+
+# The `ditq` command, regular Swift over ditq.h: `ditq bench gemm --float`.
+tool: | setup
+	swift build -c release --product ditq-tool
+	@cp .build/release/ditq-tool .build/ditq && echo "$(CURDIR)/.build/ditq"
+
+# Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
+test: setup setup-test lib gen_png
+	Tests/run.sh
+
+install: lib gen_png
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ditq
+	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/libditq.so.$(VERSION)
+	ln -sf libditq.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libditq.so.1
+	ln -sf libditq.so.1 $(DESTDIR)$(PREFIX)/lib/libditq.so
+	install -m 644 include/ditq.h $(DESTDIR)$(PREFIX)/include/ditq.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' bindings/ditq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/ditq.pc
+	install -m 644 $(MODEL) $(DESTDIR)$(PREFIX)/share/ditq/emoji.safetensors
+	$(CC) -std=c11 $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(PREFIX)/share/ditq/emoji.safetensors"' examples/gen_png/gen_png.c \
+	  -o $(DESTDIR)$(PREFIX)/bin/gen_png -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/../lib'
+
+# What the build needs from the system: installed where that is allowed, else named in one line.
+setup:
+	@Tests/tools/setup.sh libpng-dev pkg-config
+setup-test: setup
+	@Tests/tools/setup.sh binutils gcc g++ python3
+	@python3 -c 'import numpy, pytest' 2>/dev/null || python3 -m pip install --quiet numpy pytest \
+	  || python3 -m pip install --quiet --break-system-packages numpy pytest
+
+format:
+	swift format --in-place --recursive --configuration .swift-format Package.swift Sources Tests
+lint:
+	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
+
+clean:
+	rm -rf .build .build-embedded .build-test red-apple.png

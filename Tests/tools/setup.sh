@@ -1,0 +1,21 @@
+#!/bin/sh
+# setup.sh PACKAGE…: sees that Debian packages are there; installs what is missing where that is allowed, else prints the one line that does.
+set -eu
+command -v swift >/dev/null || { echo "swift: Swift 6.3.1 is needed: https://www.swift.org/install/linux" >&2; exit 1; }
+missing=
+for package in "$@"; do
+  case $package in # what counts is the thing, not who installed it
+    libpng-dev) [ -e /usr/include/png.h ] || [ -e /usr/local/include/png.h ] || missing="$missing $package" ;;
+    binutils) command -v readelf >/dev/null || missing="$missing $package" ;;
+    *) command -v "$package" >/dev/null || missing="$missing $package" ;;
+  esac
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  # shellcheck disable=SC2086
+  apt-get install -y -q $missing >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get install -y -q $missing >/dev/null; }
+else
+  echo "missing:$missing. Install with: sudo apt-get install -y$missing" >&2
+  exit 1
+fi
