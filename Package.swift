@@ -5,6 +5,9 @@ import PackageDescription
 
 let embedded = Context.environment["DITQ_EMBEDDED"] == "1"
 
+/// For profilers: leaves names in the shipped library.
+let keepsSymbols = Context.environment["DITQ_SYMBOLS"] == "1"
+
 // MARK: - Settings
 
 /// Sections a function, so that the linker can drop what nothing reaches.
@@ -34,7 +37,7 @@ let libraryLinking: [LinkerSetting] = [
     [
       "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
-    ] + (embedded ? ["-Xlinker", "-s", "-Xlinker", "--as-needed"] : ["-static-stdlib"]))
+    ] + (embedded ? ["-Xlinker", "--as-needed"] + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : ["-static-stdlib"]))
 ]
 
 // MARK: - What ships

@@ -78,6 +78,21 @@ func allocator(_ pointer: UnsafePointer<ditq_allocator>?) throws(DitqError) -> A
     deallocate: try required(hooks.deallocate, "allocator->deallocate"))
 }
 
+/// The host's progress callback, if it gave one.
+struct HostProgress {
+  let callback: ditq_progress_callback?
+  let context: UnsafeMutableRawPointer?
+
+  /// False when the host asks to stop.
+  func tell(_ phase: Phase, _ done: Int, _ total: Int, _ seconds: Double, _ latents: UnsafePointer<Float>?) -> Bool {
+    guard let callback else { return true }
+    var progress = ditq_progress(
+      struct_size: UInt32(MemoryLayout<ditq_progress>.size), phase: phase.rawValue, done: Int64(done), total: Int64(total),
+      elapsed_seconds: seconds, latents: latents)
+    return callback(context, &progress) == 0
+  }
+}
+
 // MARK: - Handles
 
 /// An object as the host holds it: one reference, taken back by `release`.
@@ -96,6 +111,7 @@ func release<T: AnyObject>(_ handle: OpaquePointer?, _ type: T.Type) {
 /// Copies a text into the host's buffer, cut to its capacity, NUL included.
 func copy(_ text: String, _ buffer: UnsafeMutablePointer<CChar>?, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>?) throws(DitqError) {
   let needed = try required(needed, "needed")
+  if capacity > 0 { _ = try required(buffer, "buffer") }
   needed.pointee = text.utf8.count + 1
   guard let buffer, capacity > 0 else { return }
   let copied = min(capacity - 1, text.utf8.count)

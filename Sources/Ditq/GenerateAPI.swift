@@ -26,7 +26,8 @@ public func ditq_generate(
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let pixels = try required(pixels, "pixels")
     if let each = session.model.imageCount { try checkRoom(pixels_size, "pixels_size", count: request.count, each: each, width: 1) }
-    try session.generate(request, try generateOptions(options), pixels: pixels)
+    let (values, progress) = try generateOptions(options)
+    try session.generate(request, values, pixels: pixels) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
 
@@ -40,7 +41,8 @@ public func ditq_denoise(
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let latents = try required(latents, "latents")
     try checkRoom(latents_size, "latents_size", count: request.count, each: session.model.config.latentCount, width: 4)
-    try session.denoise(request, try generateOptions(options), latents: latents)
+    let (values, progress) = try generateOptions(options)
+    try session.denoise(request, values, latents: latents) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
 
@@ -97,9 +99,9 @@ private func latentCount(_ images: Int, _ session: Session) throws(DitqError) ->
   return images
 }
 
-private func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> GenerateOptions {
+private func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {
   var result = GenerateOptions()
-  guard let found = try options(pointer, "options") else { return result }
+  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
   result.sampler = found.sampler
   result.steps = Int(found.steps)
   result.random = found.random
@@ -109,17 +111,5 @@ private func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) t
   result.guidanceChannels = Int(found.guidance_channels)
   result.eta = found.eta
   result.noise = found.noise
-  result.progress = progress(found.progress, found.progress_context)
-  return result
-}
-
-/// The host's callback as the core calls it; nil where there is none.
-func progress(_ callback: ditq_progress_callback?, _ context: UnsafeMutableRawPointer?) -> Progress? {
-  guard let callback else { return nil }
-  return { phase, done, total, seconds, latents in
-    var progress = ditq_progress(
-      struct_size: UInt32(MemoryLayout<ditq_progress>.size), phase: phase.rawValue, done: Int64(done), total: Int64(total),
-      elapsed_seconds: seconds, latents: latents)
-    return callback(context, &progress) == 0
-  }
+  return (result, HostProgress(callback: found.progress, context: found.progress_context))
 }

@@ -43,9 +43,9 @@ private func opening(
   openOptions.headCount = found.head_count == 0 ? nil : Int(found.head_count)
   openOptions.allocator = try allocator(found.allocator)
   openOptions.expectedSHA256 = found.expected_sha256.map { String(bytes: $0) }
-  guard let progress = progress(found.progress, found.progress_context) else { return try open(openOptions) }
+  let progress = HostProgress(callback: found.progress, context: found.progress_context)
   func tell(_ done: Int) throws(DitqError) {
-    guard progress(.load, done, 1, 0, nil) else { throw DitqError(.cancelled, "the progress callback ended the call") }
+    guard progress.tell(.load, done, 1, 0, nil) else { throw DitqError(.cancelled, "the progress callback ended the call") }
   }
   try tell(0)
   let model = try open(openOptions)

@@ -28,8 +28,10 @@ extension KernelSet {
 
   @inlinable @inline(__always)
   public static func gemm(_ g: ditqk_gemm) {
-    withUnsafeTemporaryAllocation(byteCount: tileRows * 32 * 4, alignment: 64) { scratch in
-      let sums = scratch.baseAddress!.assumingMemoryBound(to: Float.self)
+    // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
+    var scratch = InlineArray<28, Lanes>(repeating: .zero)
+    withUnsafeMutableBytes(of: &scratch) { bytes in
+      let sums = bytes.baseAddress!.assumingMemoryBound(to: Float.self)
       var panel = g.panels!
       var column = 0
       while column < g.columns {

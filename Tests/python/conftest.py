@@ -80,7 +80,6 @@ def session(model):
 # ---- Tests marked `isolated` run in a forked process: a crash or a hang of the library is one failed test, not the end of all ----
 
 PLACE = mmap.mmap(-1, 8)  # shared with the child: how far it is
-SECONDS = 150
 
 
 def note(number):
@@ -88,11 +87,11 @@ def note(number):
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "isolated: run in a process of its own; sessions of other fixtures have no threads there")
+    config.addinivalue_line("markers", "isolated(seconds=100): run in a process of its own, for so many seconds at most; sessions of other fixtures have no threads there")
 
 
-def in_the_child(work, write):
-    signal.alarm(SECONDS)
+def in_the_child(work, write, seconds):
+    signal.alarm(seconds)
     try:
         work()
         answer = ("passed", "")
@@ -106,8 +105,10 @@ def in_the_child(work, write):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    if not pyfuncitem.get_closest_marker("isolated"):
+    marker = pyfuncitem.get_closest_marker("isolated")
+    if not marker:
         return None
+    seconds = marker.kwargs.get("seconds", 100)
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     note(0)
     read, write = os.pipe()
@@ -115,7 +116,7 @@ def pytest_pyfunc_call(pyfuncitem):
     if child == 0:
         try:
             os.close(read)
-            in_the_child(lambda: pyfuncitem.obj(**arguments), write)
+            in_the_child(lambda: pyfuncitem.obj(**arguments), write, seconds)
         finally:
             os._exit(0)
     os.close(write)
@@ -125,7 +126,7 @@ def pytest_pyfunc_call(pyfuncitem):
     at = int.from_bytes(PLACE[:8], "little")
     if os.WIFSIGNALED(status):
         name = signal.Signals(os.WTERMSIG(status)).name
-        pytest.fail(f"the process died of {name} at {at}" + (f": more than {SECONDS} s" if name == "SIGALRM" else ""), pytrace=False)
+        pytest.fail(f"the process died of {name} at {at}" + (f": it took more than {seconds} s" if name == "SIGALRM" else ""), pytrace=False)
     if not data:
         pytest.fail(f"the process ended by itself at {at}: the library called exit", pytrace=False)
     kind, text = pickle.loads(data)

@@ -22,8 +22,8 @@
 
 static inline int ditqp_errno(void) { return errno; }
 
-/* open(2) for reading; creates nothing. */
-static inline int ditqp_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC); }
+/* open(2) for reading; creates nothing and does not wait for a pipe's other end. */
+static inline int ditqp_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }
 /* open(2) of a file that must not exist yet. */
 static inline int ditqp_open_new(const char *path) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
 /* open(2) for writing to what exists already and is no regular file: a device, a pipe. */

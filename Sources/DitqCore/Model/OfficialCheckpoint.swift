@@ -23,18 +23,20 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
     throw DitqError(
       .malformed, "pos_embed: a square number of tokens expected, \(positions[1]) found, with patches \(text(ofShape: patches))")
   }
-  var depth = 0
-  while depth < 1024, tensors.find("blocks.\(depth).attn.qkv.weight") != nil { depth += 1 }
 
   let compatibility = options.compatibility ?? recorded.compatibility ?? .official
   let config = DiTConfig(
-    compatibility: compatibility, hiddenSize: hidden, depth: depth,
+    compatibility: compatibility, hiddenSize: hidden, depth: depth(tensors),
     headCount: try headCount(options.headCount ?? recorded.headCount, hidden: hidden), patchSize: patch, channels: channels,
     outputChannels: output[0] / (patch * patch), latentSize: grid * patch, mlpSize: mlp[0], classCount: labels[0] - 1,
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : 1e-5,
     isPixelSpace: recorded.isPixelSpace ?? (channels == 1 || channels == 3))
   guard !config.isPixelSpace || channels == 1 || channels == 3 else {
     throw DitqError(.unsupported, "ditq.config: pixel_space: 1 or 3 channels expected, \(channels) found")
+  }
+  if let isLearned = recorded.hasLearnedVariance, isLearned != (config.outputChannels == 2 * channels) {
+    throw DitqError(
+      .malformed, "ditq.config: learned_variance: \(!isLearned) expected with \(config.outputChannels) outputs for \(channels) channels, \(isLearned) found")
   }
   let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
   let transformer = try LoadedTransformer(tensors, config, .official, options.allocator)
@@ -58,18 +60,28 @@ private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
   }
 }
 
+/// One more than the largest number of a block.
+private func depth(_ tensors: TensorCollection) -> Int {
+  var depth = 0
+  for name in tensors.names(startingWith: "blocks.") {
+    if let block = Int(split(name, at: ".", into: 3)[1]), block >= depth, block < 1024 { depth = block + 1 }
+  }
+  return depth
+}
+
 private func squareRoot(_ square: Int) -> Int? {
   guard square > 0 else { return nil }
   let root = Int(Double(square).squareRoot())
   return root * root == square ? root : nil
 }
 
-/// The metadata "ditq.config" of a file: head_count, compatibility, pixel_space, class_names, sampler, steps, guidance_scale. Other fields
-/// (image_channels, learned_variance, training, license, …) repeat what the tensors say or inform people.
+/// The metadata "ditq.config" of a file: head_count, compatibility, pixel_space, class_names, learned_variance, sampler, steps,
+/// guidance_scale. Other fields (training, license, …) inform people.
 private struct Recorded {
   var headCount: Int?
   var compatibility: Compatibility?
   var isPixelSpace: Bool?
+  var hasLearnedVariance: Bool?
   var classNames: [String] = []
   var sampling = SamplingSettings()
 
@@ -82,6 +94,7 @@ private struct Recorded {
       compatibility = name == "official" ? .official : .diffusers
     }
     if settings.value("pixel_space") != nil { isPixelSpace = try settings.bool("pixel_space", default: false) }
+    if settings.value("learned_variance") != nil { hasLearnedVariance = try settings.bool("learned_variance", default: false) }
     if let names = settings.value("class_names") {
       guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
       for name in array {

@@ -12,11 +12,10 @@ package struct GenerateOptions {
   package var guidanceChannels = 0
   package var eta = 0.0
   package var noise: UnsafePointer<Float>?
-  package var progress: Progress?
   package init() {}
 }
 
-/// Told after each step and each decoded image; answers false to cancel.
+/// Told after each step and each decoded image; answers false to cancel. Passed as an argument, never stored: a stored closure is memory.
 package typealias Progress = (_ phase: Phase, _ done: Int, _ total: Int, _ seconds: Double, _ latents: UnsafePointer<Float>?) -> Bool
 
 package enum Phase: Int32 { case load = 0, calibrate, quantize, denoise, decode }
@@ -35,10 +34,12 @@ package struct Request {
 extension Session {
   /// latents [count, C, S, S].
   @export(interface)
-  package func denoise(_ request: Request, _ options: GenerateOptions, latents: UnsafeMutablePointer<Float>) throws(DitqError) {
+  package func denoise(
+    _ request: Request, _ options: GenerateOptions, latents: UnsafeMutablePointer<Float>, progress: Progress
+  ) throws(DitqError) {
     try check(request, options)
     try exclusively { () throws(DitqError) in
-      try forEachBatch(request, options) { batch, range in
+      try forEachBatch(request, options, progress) { batch, range in
         (latents + range.lowerBound * model.config.latentCount).update(from: batch, count: range.count * model.config.latentCount)
       }
     }
@@ -46,15 +47,17 @@ extension Session {
 
   /// pixels [count, height, width, channels].
   @export(interface)
-  package func generate(_ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>) throws(DitqError) {
+  package func generate(
+    _ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>, progress: Progress
+  ) throws(DitqError) {
     try check(request, options)
     let imageCount = try requireImages()
     try exclusively { () throws(DitqError) in
       let start = nanoseconds()
-      try forEachBatch(request, options) { batch, range throws(DitqError) in
+      try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
         for (index, image) in range.enumerated() {
           try decodePixels(batch + index * model.config.latentCount, into: pixels + image * imageCount)
-          try report(options, .decode, image + 1, request.count, start, nil)
+          try report(progress, .decode, image + 1, request.count, start, nil)
         }
       }
     }
@@ -62,7 +65,7 @@ extension Session {
 
   /// Denoises batch after batch; `finish` is given the latents of each and which images they are.
   private func forEachBatch(
-    _ request: Request, _ options: GenerateOptions, _ finish: (UnsafePointer<Float>, Range<Int>) throws(DitqError) -> Void
+    _ request: Request, _ options: GenerateOptions, _ progress: Progress, _ finish: (UnsafePointer<Float>, Range<Int>) throws(DitqError) -> Void
   ) throws(DitqError) {
     timings = Timings()
     let start = nanoseconds()
@@ -76,7 +79,7 @@ extension Session {
         let before = nanoseconds()
         try take(step: step, options, guidance, images: range.count)
         timings.addStep(seconds(since: before))
-        try report(options, .denoise, batch * options.steps + step + 1, batches * options.steps, start, workspace.latents)
+        try report(progress, .denoise, batch * options.steps + step + 1, batches * options.steps, start, workspace.latents)
       }
       try finish(workspace.latents, range)
     }
@@ -126,10 +129,9 @@ extension Session {
   }
 
   private func report(
-    _ options: GenerateOptions, _ phase: Phase, _ done: Int, _ total: Int, _ start: UInt64, _ latents: UnsafePointer<Float>?
+    _ progress: Progress, _ phase: Phase, _ done: Int, _ total: Int, _ start: UInt64, _ latents: UnsafePointer<Float>?
   ) throws(DitqError) {
     try checkpoint()
-    guard let progress = options.progress else { return }
     guard progress(phase, done, total, seconds(since: start), latents) else {
       throw DitqError(.cancelled, "the progress callback ended the call")
     }

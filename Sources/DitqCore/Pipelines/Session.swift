@@ -67,6 +67,9 @@ package final class Session {
     let plan = try Plan(options)
     byteCount = try Session.memory(model, options)
     let start: UnsafeMutableRawPointer
+    guard options.arena != nil || options.arenaSize == 0 else {
+      throw DitqError(.invalidArgument, "arena: NULL found with an arena_size of \(options.arenaSize); 0 expected to allocate")
+    }
     if let given = options.arena {
       guard UInt(bitPattern: given) % UInt(Block.alignment) == 0 else {
         throw DitqError(.invalidArgument, "arena: an address that is a multiple of \(Block.alignment) expected")

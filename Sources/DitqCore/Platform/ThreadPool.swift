@@ -9,38 +9,24 @@ protocol ParallelJob {
   func run(part: Int, of parts: Int)
 }
 
-final class ThreadPool: @unchecked Sendable {
+/// Owns the threads: they end with it.
+final class ThreadPool {
   let threads: Int
+  private let crew: Crew
   private var workers: [pthread_t] = []
-  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-  private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-  /// Counts jobs: a worker that sees a new number has a job. Changed under the mutex.
-  private let generation = Atomic<Int>(0)
-  /// Workers that have not finished the present job.
-  private let pending = Atomic<Int>(0)
-  private var stopping = false
-  private var entry: (UnsafeRawPointer, Int, Int) -> Void = { _, _, _ in }
-  private var job: UnsafeRawPointer?
-  /// How often a waiting thread looks before it parks: some 20 µs, and not at all where threads outnumber the CPUs.
-  private let patience: Int
 
   init(threads: Int) throws(DitqError) {
     self.threads = threads
-    patience = threads <= availableCPUs() ? 2000 : 0
-    pthread_mutex_init(mutex, nil)
-    pthread_cond_init(wake, nil)
-    pthread_cond_init(finished, nil)
-    workers.reserveCapacity(threads - 1)
+    crew = Crew(threads: threads)
+    workers.reserveCapacity(threads)
     for number in 1..<max(threads, 1) {
       var thread = pthread_t()
-      let start = WorkerStart(pool: self, part: number)
-      let context = Unmanaged.passRetained(start)
+      let context = Unmanaged.passRetained(Worker(crew: crew, part: number))
       let result = ditqp_thread_start(
         &thread,
         { context in
-          let start = Unmanaged<WorkerStart>.fromOpaque(context!).takeRetainedValue()
-          start.pool.work(part: start.part)
+          let worker = Unmanaged<Worker>.fromOpaque(context!).takeRetainedValue()
+          worker.crew.work(part: worker.part)
           return nil
         }, context.toOpaque(), 512 * 1024)
       guard result == 0 else {
@@ -52,8 +38,57 @@ final class ThreadPool: @unchecked Sendable {
     }
   }
 
+  deinit { stop() }
+
+  private func stop() {
+    crew.stop()
+    for worker in workers { pthread_join(worker, nil) }
+    workers = []
+  }
+
+  /// Runs all parts of a job and returns when the last has finished.
+  func run<Job: ParallelJob>(_ job: Job) {
+    guard threads > 1 else { return job.run(part: 0, of: 1) }
+    withUnsafePointer(to: job) { pointer in
+      crew.begin(pointer) { job, part, parts in job.assumingMemoryBound(to: Job.self).pointee.run(part: part, of: parts) }
+      job.run(part: 0, of: threads)
+      crew.finish()
+    }
+  }
+}
+
+/// What a new thread is given.
+private final class Worker {
+  let crew: Crew
+  let part: Int
+  init(crew: Crew, part: Int) { (self.crew, self.part) = (crew, part) }
+}
+
+/// What the pool and its threads share. Threads hold it, not the pool, so that the pool can end and stop them.
+private final class Crew: @unchecked Sendable {
+  private let threads: Int
+  private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+  private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+  /// Counts jobs: a worker that sees a new number has a job. Changed under the mutex.
+  private let generation = Atomic<Int>(0)
+  /// Workers that have not finished the present job.
+  private let pending = Atomic<Int>(0)
+  private var isStopping = false
+  private var entry: (UnsafeRawPointer, Int, Int) -> Void = { _, _, _ in }
+  private var job: UnsafeRawPointer?
+  /// How often a waiting thread looks before it parks: some 20 µs, and not at all where threads outnumber the CPUs.
+  private let patience: Int
+
+  init(threads: Int) {
+    self.threads = threads
+    patience = threads <= availableCPUs() ? 2000 : 0
+    pthread_mutex_init(mutex, nil)
+    pthread_cond_init(wake, nil)
+    pthread_cond_init(finished, nil)
+  }
+
   deinit {
-    stop()
     pthread_cond_destroy(finished)
     pthread_cond_destroy(wake)
     pthread_mutex_destroy(mutex)
@@ -62,23 +97,19 @@ final class ThreadPool: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  /// Runs all parts of a job and returns when the last has finished.
-  func run<Job: ParallelJob>(_ job: Job) {
-    guard threads > 1 else { return job.run(part: 0, of: 1) }
-    withUnsafePointer(to: job) { pointer in
-      pthread_mutex_lock(mutex)
-      entry = { job, part, parts in job.assumingMemoryBound(to: Job.self).pointee.run(part: part, of: parts) }
-      self.job = UnsafeRawPointer(pointer)
-      pending.store(workers.count, ordering: .relaxed)
-      generation.add(1, ordering: .releasing)
-      pthread_cond_broadcast(wake)
-      pthread_mutex_unlock(mutex)
-      job.run(part: 0, of: threads)
-      waitForWorkers()
-    }
+  /// Gives the workers a job; the caller does part 0 itself, then calls `finish`.
+  func begin(_ job: UnsafeRawPointer, _ entry: @escaping (UnsafeRawPointer, Int, Int) -> Void) {
+    pthread_mutex_lock(mutex)
+    self.entry = entry
+    self.job = job
+    pending.store(threads - 1, ordering: .relaxed)
+    generation.add(1, ordering: .releasing)
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(mutex)
   }
 
-  private func waitForWorkers() {
+  /// Waits for the workers.
+  func finish() {
     for _ in 0..<patience {
       if pending.load(ordering: .acquiring) == 0 { return }
       ditqp_pause()
@@ -88,11 +119,20 @@ final class ThreadPool: @unchecked Sendable {
     pthread_mutex_unlock(mutex)
   }
 
-  private func work(part: Int) {
+  func stop() {
+    pthread_mutex_lock(mutex)
+    isStopping = true
+    generation.add(1, ordering: .releasing)
+    pthread_cond_broadcast(wake)
+    pthread_mutex_unlock(mutex)
+  }
+
+  /// The life of a worker.
+  func work(part: Int) {
     var seen = 0
     while true {
       seen = waitForJob(after: seen)
-      if stopping { return }
+      if isStopping { return }
       entry(job!, part, threads)
       if pending.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         pthread_mutex_lock(mutex)
@@ -114,23 +154,6 @@ final class ThreadPool: @unchecked Sendable {
     while generation.load(ordering: .acquiring) == seen { pthread_cond_wait(wake, mutex) }
     return generation.load(ordering: .acquiring)
   }
-
-  private func stop() {
-    pthread_mutex_lock(mutex)
-    stopping = true
-    generation.add(1, ordering: .releasing)
-    pthread_cond_broadcast(wake)
-    pthread_mutex_unlock(mutex)
-    for worker in workers { pthread_join(worker, nil) }
-    workers = []
-  }
-}
-
-/// What a new thread is given. It does not keep the pool alive: the pool joins its threads before it goes.
-private final class WorkerStart {
-  unowned(unsafe) let pool: ThreadPool
-  let part: Int
-  init(pool: ThreadPool, part: Int) { (self.pool, self.part) = (pool, part) }
 }
 
 /// Part `part` of `count` items divided among `parts`, whose sizes differ by one at most.
