@@ -35,7 +35,8 @@ let kernelTargets: [Target] = [
 let libraryLinking: [LinkerSetting] = [
   .unsafeFlags(
     [
-      "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
+      "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker",
+      "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
     ] + (embedded ? ["-Xlinker", "--as-needed"] + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : ["-static-stdlib"]))
 ]

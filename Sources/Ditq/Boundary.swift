@@ -48,7 +48,8 @@ func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) 
     throw DitqError(.invalidArgument, "\(name)->struct_size: \(expected) expected, \(found) found")
   }
   for offset in expected..<found where UnsafeRawPointer(pointer).load(fromByteOffset: offset, as: UInt8.self) != 0 {
-    throw DitqError(.unsupported, "\(name)->struct_size: \(expected) expected; of the \(found) found, byte \(offset) is set and unknown to this version")
+    throw DitqError(
+      .unsupported, "\(name)->struct_size: \(expected) expected; of the \(found) found, byte \(offset) is set and unknown to this version")
   }
   return pointer.pointee
 }

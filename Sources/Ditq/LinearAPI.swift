@@ -6,14 +6,16 @@ import DitqCore
 @c @implementation
 public func ditq_linear_create(
   _ weights: UnsafePointer<Float>!, _ bias: UnsafePointer<Float>!, _ outputs: Int32, _ inputs: Int32,
-  _ options: UnsafePointer<ditq_linear_options>!, _ linear: UnsafeMutablePointer<OpaquePointer?>!, _ error: UnsafeMutablePointer<ditq_error>!
+  _ options: UnsafePointer<ditq_linear_options>!, _ linear: UnsafeMutablePointer<OpaquePointer?>!,
+  _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
     let weights = try required(weights, "weights"), linear = try required(linear, "linear")
     let found = try linearOptions(options)
     linear.pointee = handle(
       try PackedLinear(
-        weights: weights, bias: bias, outputs: Int(outputs), inputs: Int(inputs), isaLimit: found.isa_limit, try allocator(found.allocator)))
+        weights: weights, bias: bias, outputs: Int(outputs), inputs: Int(inputs), isaLimit: found.isa_limit, try allocator(found.allocator))
+    )
   }
 }
 

@@ -35,7 +35,8 @@ private func opening(
   case DITQ_COMPATIBILITY_AUTO: break
   case DITQ_COMPATIBILITY_OFFICIAL: openOptions.compatibility = .official
   case DITQ_COMPATIBILITY_DIFFUSERS: openOptions.compatibility = .diffusers
-  default: throw DitqError(.invalidArgument, "compatibility: 0 (auto), 1 (official) or 2 (diffusers) expected, \(found.compatibility) found")
+  default:
+    throw DitqError(.invalidArgument, "compatibility: 0 (auto), 1 (official) or 2 (diffusers) expected, \(found.compatibility) found")
   }
   guard (0...1024).contains(found.head_count) else {
     throw DitqError(.invalidArgument, "head_count: 0 (not given) to 1024 expected, \(found.head_count) found")

@@ -34,7 +34,8 @@ extension KernelSet {
     if i < count { body(i, count - i) }
   }
 
-  @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, at i: Int, _ count: Int, filling rest: Float = 0) -> Lanes {
+  @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, at i: Int, _ count: Int, filling rest: Float = 0) -> Lanes
+  {
     count == 16 ? load(p + i) : load(p + i, count, filling: rest)
   }
 

@@ -44,7 +44,9 @@ extension KernelSet {
   }
 
   @inlinable @inline(__always)
-  public static func columnSums(_ x: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ mean: UnsafePointer<Float>?, _ sums: UnsafeMutablePointer<Float>) {
+  public static func columnSums(
+    _ x: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ mean: UnsafePointer<Float>?, _ sums: UnsafeMutablePointer<Float>
+  ) {
     forEachLanes(columns) { column, lanes in
       var sum = Lanes.zero
       for row in 0..<rows {

@@ -39,7 +39,8 @@ extension KernelSet {
   @inlinable @inline(__always) static func byteCount(_ type: Int32) -> Int { type == Int32(DITQK_F32) ? 4 : 2 }
 
   @inlinable @inline(__always)
-  public static func packRows(_ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ tile: UnsafeMutablePointer<Float>) {
+  public static func packRows(_ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ tile: UnsafeMutablePointer<Float>)
+  {
     for row in 0..<count {
       var source = rows[row]!
       var target = tile + row
@@ -52,7 +53,9 @@ extension KernelSet {
   }
 
   @inlinable @inline(__always)
-  public static func packPanel(_ rows: UnsafePointer<UnsafeRawPointer?>, _ count: Int, _ type: Int32, _ depth: Int, _ panel: UnsafeMutablePointer<Float>) {
+  public static func packPanel(
+    _ rows: UnsafePointer<UnsafeRawPointer?>, _ count: Int, _ type: Int32, _ depth: Int, _ panel: UnsafeMutablePointer<Float>
+  ) {
     for column in 0..<32 {
       forEachLanes(depth) { k, lanes in
         var x = Lanes.zero
@@ -67,7 +70,9 @@ extension KernelSet {
   }
 
   @inlinable @inline(__always)
-  public static func copyPanel(_ source: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ depth: Int, _ panel: UnsafeMutablePointer<Float>) {
+  public static func copyPanel(
+    _ source: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ depth: Int, _ panel: UnsafeMutablePointer<Float>
+  ) {
     for k in 0..<depth {
       copyHalf(source + k * stride, count, panel + k * 32)
       copyHalf(source + k * stride + 16, count - 16, panel + k * 32 + 16)

@@ -31,10 +31,16 @@ extension Executor {
   ) {
     var job = GroupNormJob(x: x, norm: norm, height: height, width: width, buffers: buffers, kernels: kernels, pass: .sums)
     pool.run(job)
-    job.reduce { sum, count in Float(sum / count) } into: { channel, value in buffers.mean[channel] = value }
+    job.reduce { sum, count in
+      Float(sum / count)
+    } into: { channel, value in
+      buffers.mean[channel] = value
+    }
     job.pass = .squares
     pool.run(job)
-    job.reduce { sum, count in Float(1 / (sum / count + Double(norm.epsilon)).squareRoot()) } into: { channel, value in
+    job.reduce { sum, count in
+      Float(1 / (sum / count + Double(norm.epsilon)).squareRoot())
+    } into: { channel, value in
       buffers.factor[channel] = value * norm.weight[channel]
     }
     job.pass = .apply(output, silu: silu)

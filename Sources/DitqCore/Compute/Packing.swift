@@ -11,7 +11,9 @@ extension Executor {
   }
 
   /// Packs LayerNorm(x) · (1 + scale) + shift. Scratch: `modulationScratch`.
-  func packModulated(_ x: UnsafePointer<Float>, rows: Int, depth: Int, _ modulation: Modulation, into tiles: UnsafeMutablePointer<Float>) -> PackedRows {
+  func packModulated(_ x: UnsafePointer<Float>, rows: Int, depth: Int, _ modulation: Modulation, into tiles: UnsafeMutablePointer<Float>)
+    -> PackedRows
+  {
     let packed = PackedRows(tiles: tiles, rows: rows, depth: depth)
     pool.run(PackJob(x: x, stride: depth, packed: packed, modulation: modulation, kernels: kernels, tileRows: tileRows, scratch: scratch))
     return packed

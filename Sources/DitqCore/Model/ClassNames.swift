@@ -47,7 +47,8 @@ package final class ClassNames {
     guard !key.isEmpty else { throw DitqError(.invalidArgument, "name: a class name expected, nothing found") }
     if let label = names.firstIndex(where: { asciiLowercased($0) == key }) { return label }
     if let label = names.firstIndex(where: { aliases($0).contains { $0 == key } }) { return label }
-    throw DitqError(.notFound, names.isEmpty ? "\(wanted): this model names no classes" : "\(wanted): no such class; the nearest are \(nearest(key))")
+    throw DitqError(
+      .notFound, names.isEmpty ? "\(wanted): this model names no classes" : "\(wanted): no such class; the nearest are \(nearest(key))")
   }
 
   /// The three names with the smallest edit distance, best first.

@@ -14,13 +14,13 @@ struct DiTForward {
     output: UnsafeMutablePointer<Float>, checkpoint: () throws(DitqError) -> Void
   ) throws(DitqError) {
     precondition(images <= workspace.images && images % inputs == 0)
-    embedPatches(x, inputs: inputs, images: images)                         // stream (B, T, D)
-    let c = condition(timesteps, labels, images)                            // (B, D), packed
+    embedPatches(x, inputs: inputs, images: images)  // stream (B, T, D)
+    let c = condition(timesteps, labels, images)  // (B, D), packed
     for block in weights.blocks {
       try checkpoint()
       run(block, c, images)
     }
-    finish(c, images, output)                                               // (B, outputChannels, S, S)
+    finish(c, images, output)  // (B, outputChannels, S, S)
   }
 
   // MARK: - Embeddings
@@ -72,11 +72,11 @@ struct DiTForward {
   /// x += gate · attention(LN(x) · (1 + scale) + shift), then the same with the MLP.
   private func run(_ block: DiTBlock, _ c: PackedRows, _ images: Int) {
     let width = config.hiddenSize, rows = images * config.tokenCount, w = workspace
-    executor.gemm(c, block.modulation, into: w.modulation, stride: 6 * width)                     // (B, 6D)
+    executor.gemm(c, block.modulation, into: w.modulation, stride: 6 * width)  // (B, 6D)
 
     var input = executor.packModulated(w.stream, rows: rows, depth: width, modulation(0, of: 6, DiTConfig.normEpsilon), into: w.packed)
-    executor.gemm(input, block.qkv, into: w.qkv, stride: 3 * width)                               // (B, T, 3D)
-    executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)                 // (B, T, D)
+    executor.gemm(input, block.qkv, into: w.qkv, stride: 3 * width)  // (B, T, 3D)
+    executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
     input = executor.pack(w.attended, rows: rows, depth: width, stride: width, into: w.packed)
     executor.gemm(input, block.proj, into: w.stream, stride: width, gated(by: 2))
 
@@ -109,9 +109,9 @@ struct DiTForward {
 
   private func finish(_ c: PackedRows, _ images: Int, _ output: UnsafeMutablePointer<Float>) {
     let width = config.hiddenSize, rows = images * config.tokenCount, w = workspace
-    executor.gemm(c, weights.finalModulation, into: w.modulation, stride: 2 * width)              // (B, 2D)
+    executor.gemm(c, weights.finalModulation, into: w.modulation, stride: 2 * width)  // (B, 2D)
     let input = executor.packModulated(w.stream, rows: rows, depth: width, modulation(0, of: 2, DiTConfig.normEpsilon), into: w.packed)
-    executor.gemm(input, weights.finalLinear, into: w.expanded, stride: config.patchOutputs)      // (B, T, p·p·outputChannels)
+    executor.gemm(input, weights.finalLinear, into: w.expanded, stride: config.patchOutputs)  // (B, T, p·p·outputChannels)
     for image in 0..<images {
       unpatchify(w.expanded + image * config.tokenCount * config.patchOutputs, into: output + image * config.outputCount)
     }

@@ -79,7 +79,8 @@ private func vaeConfig(_ settings: Settings, latentChannels: Int) throws(DitqErr
   }
   let latents = try settings.integer("latent_channels", in: 1...1024, default: 4)
   guard latents == latentChannels else {
-    throw settings.wrong("latent_channels", "\(latentChannels), as the transformer's in_channels,", settings.value("latent_channels"), .malformed)
+    throw settings.wrong(
+      "latent_channels", "\(latentChannels), as the transformer's in_channels,", settings.value("latent_channels"), .malformed)
   }
   let imageChannels = try settings.integer("out_channels", in: 1...4, default: 3)
   guard imageChannels == 1 || imageChannels == 3 else { throw settings.wrong("out_channels", "1 or 3", settings.value("out_channels")) }

@@ -36,7 +36,9 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
   }
   if let isLearned = recorded.hasLearnedVariance, isLearned != (config.outputChannels == 2 * channels) {
     throw DitqError(
-      .malformed, "ditq.config: learned_variance: \(!isLearned) expected with \(config.outputChannels) outputs for \(channels) channels, \(isLearned) found")
+      .malformed,
+      "ditq.config: learned_variance: \(!isLearned) expected with \(config.outputChannels) outputs for \(channels) channels, \(isLearned) found"
+    )
   }
   let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
   let transformer = try LoadedTransformer(tensors, config, .official, options.allocator)
@@ -54,7 +56,8 @@ private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
   default:
     guard hidden % 64 == 0 else {
       throw DitqError(
-        .invalidArgument, "head_count: the file does not say it, and the hidden size \(hidden) is no multiple of 64: give it in the options")
+        .invalidArgument, "head_count: the file does not say it, and the hidden size \(hidden) is no multiple of 64: give it in the options"
+      )
     }
     return hidden / 64
   }

@@ -112,9 +112,12 @@ struct ParameterLoader {
       throw DitqError(.notFound, "\(copy): no such tensor")
     }
     markUsed(copy)
-    guard first.dtype == second.dtype && first.byteCount == second.byteCount
-      && (!isMeasuring || memcmp(first.start, second.start, first.byteCount) == 0)
-    else { throw DitqError(.unsupported, "\(copy): a copy of \(original) expected, other values found: blocks with embedders of their own") }
+    guard
+      first.dtype == second.dtype && first.byteCount == second.byteCount
+        && (!isMeasuring || memcmp(first.start, second.start, first.byteCount) == 0)
+    else {
+      throw DitqError(.unsupported, "\(copy): a copy of \(original) expected, other values found: blocks with embedders of their own")
+    }
   }
 
   /// Refuses the file where it holds tensors that were not asked for and whose names begin with none of `ignored`.

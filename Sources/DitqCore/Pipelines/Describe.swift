@@ -15,7 +15,8 @@ extension Model {
     text += ", \"beta_start\": \(sampling.betaStart), \"beta_end\": \(sampling.betaEnd)"
     if let steps = sampling.steps { text += ", \"steps\": \(steps)" }
     if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
-    text += "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
+    text +=
+      "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
     text += ", \"layers\": \(layersJSON), \"class_names\": ["
     for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
     return text + "]}"

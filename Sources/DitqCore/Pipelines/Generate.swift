@@ -65,7 +65,8 @@ extension Session {
 
   /// Denoises batch after batch; `finish` is given the latents of each and which images they are.
   private func forEachBatch(
-    _ request: Request, _ options: GenerateOptions, _ progress: Progress, _ finish: (UnsafePointer<Float>, Range<Int>) throws(DitqError) -> Void
+    _ request: Request, _ options: GenerateOptions, _ progress: Progress,
+    _ finish: (UnsafePointer<Float>, Range<Int>) throws(DitqError) -> Void
   ) throws(DitqError) {
     timings = Timings()
     let start = nanoseconds()

@@ -20,7 +20,9 @@ package final class PackedLinear {
     let count = Linear.packedCount(outputs: outputs, inputs: inputs)
     memory = try Block(byteCount: (count + outputs) * 4, from: allocator, for: "linear")
     let panels = memory.floats, biasCopy = panels + count
-    let tensor = Tensor(name: "weights", dtype: "F32", shape: [outputs, inputs], start: weights, byteCount: outputs * inputs * 4, elementCount: outputs * inputs)
+    let tensor = Tensor(
+      name: "weights", dtype: "F32", shape: [outputs, inputs], start: weights, byteCount: outputs * inputs * 4,
+      elementCount: outputs * inputs)
     let matrix = StoredMatrix([tensor], type: .f32, inputs: inputs)
     for panel in 0..<panelCount(outputs) { matrix.packPanel(panel, into: panels + panel * panelColumns * inputs, instructionSet.kernels) }
     if let bias { biasCopy.update(from: bias, count: outputs) }

@@ -58,7 +58,8 @@ package final class Session {
   package static func memory(_ model: Model, _ options: SessionOptions) throws(DitqError) -> Int {
     let plan = try Plan(options)
     var arena = Arena()
-    _ = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(plan.instructionSet.kernels.tile_rows))
+    _ = SessionWorkspace(
+      &arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(plan.instructionSet.kernels.tile_rows))
     return try arena.checkedSize("session")
   }
 

@@ -5,7 +5,8 @@ import CPlatform
 
 /// Two functions and their context, as a host supplies them; the system's where it supplies none.
 package struct Allocator {
-  package typealias Allocate = @convention(c) (_ context: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer?
+  package typealias Allocate =
+    @convention(c) (_ context: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> UnsafeMutableRawPointer?
   package typealias Deallocate =
     @convention(c) (_ context: UnsafeMutableRawPointer?, _ pointer: UnsafeMutableRawPointer?, _ size: Int, _ alignment: Int) -> Void
 
@@ -42,7 +43,8 @@ package final class Block {
     }
     guard UInt(bitPattern: start) % UInt(Block.alignment) == 0 else {
       allocator.deallocate(allocator.context, start, byteCount, Block.alignment)
-      throw DitqError(.invalidArgument, "\(purpose): the allocator's memory is not aligned to \(Block.alignment) bytes as it was asked to be")
+      throw DitqError(
+        .invalidArgument, "\(purpose): the allocator's memory is not aligned to \(Block.alignment) bytes as it was asked to be")
     }
     (self.start, self.byteCount, self.allocator) = (start, byteCount, allocator)
   }

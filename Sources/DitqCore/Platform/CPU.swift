@@ -38,7 +38,9 @@ func unifiedQuota(_ text: [UInt8]?) -> Double? {
 }
 
 private func legacyQuota(_ folder: String) -> Double? {
-  guard let quotaText = readSmallFile(folder + "/cpu.cfs_quota_us"), let periodText = readSmallFile(folder + "/cpu.cfs_period_us") else { return nil }
+  guard let quotaText = readSmallFile(folder + "/cpu.cfs_quota_us"), let periodText = readSmallFile(folder + "/cpu.cfs_period_us") else {
+    return nil
+  }
   return quota(quotaText.prefix { $0 > 32 }, periodText.prefix { $0 > 32 })
 }
 

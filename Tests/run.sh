@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Everything that `make test` runs, in order; the last lines say how many tests passed. Needs what the Makefile's setup targets install and
+# the built Embedded library. Each part goes on after another one's failure, so that one run tells all.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+embedded=$PWD/.build-embedded/lib/libditq.so.1
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+passed=0 failed=0 summary=()
+
+# part NAME COMMAND…: runs a command, counts its "ok" lines, or what Swift Testing and pytest say of themselves.
+part() {
+  local name=$1 good bad
+  shift
+  echo "---- $name"
+  "$@" >"$log" 2>&1
+  local status=$?
+  if good=$(grep -oE 'Test run with [0-9]+ tests?' "$log" | grep -oE '[0-9]+' | awk '{ s += $1 } END { if (NR) print s }') && [ -n "$good" ]; then
+    bad=$(grep -cE '^✘ Test .* failed' "$log")
+    good=$((good - bad))
+  elif good=$(grep -oE '[0-9]+ passed' "$log" | tail -1 | grep -oE '[0-9]+') && [ -n "$good" ]; then
+    bad=$(grep -oE '[0-9]+ (failed|error)' "$log" | awk '{ s += $1 } END { print s + 0 }')
+  else
+    good=$(grep -c '^ok ' "$log")
+    bad=0
+  fi
+  if [ "$status" -ne 0 ]; then
+    tail -n 60 "$log"
+    [ "$bad" -gt 0 ] || bad=1
+  elif [ "$good" -eq 0 ]; then
+    tail -n 20 "$log"
+    echo "no test ran"
+    bad=1
+  fi
+  passed=$((passed + good)) failed=$((failed + bad))
+  summary+=("$(printf '%-28s %5d passed, %d failed' "$name" "$good" "$bad")")
+}
+
+lint() { swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests && echo "ok  format"; }
+
+# The regular build: the unit tests, and a library whose bytes are compared with the shipped one's. Release, because debug numerics are slow.
+regular() { swift "$@" -c release -Xswiftc -enable-testing --scratch-path .build-test; }
+
+# A consumer that knows nothing but the installed files.
+installed() {
+  local root
+  root=$(mktemp -d)
+  make --no-print-directory install PREFIX="$root" >/dev/null &&
+    cc -std=c11 -Wall -Wextra -Werror -pedantic Tests/c/smoke.c -o "$root/smoke" \
+      $(PKG_CONFIG_PATH="$root/lib/pkgconfig" pkg-config --cflags --libs ditq) -Wl,-rpath,"$root/lib" &&
+    "$root/smoke" "$root/share/ditq/emoji.safetensors" && echo "ok  a C program built with pkg-config runs" &&
+    "$root/bin/gen_png" --steps 2 --class "red apple" -o "$root/apple.png" && echo "ok  the installed gen_png finds its model"
+  local status=$?
+  rm -rf "$root"
+  return $status
+}
+
+part "headers" Tests/headers.sh
+part "ABI layout" Tests/tools/abi_layout.py --check
+part "structure" Tests/structure.sh
+part "symbols" Tests/symbols.sh
+part "format" lint
+part "Swift tests" regular test
+part "regular library" bash -c 'swift build -c release -Xswiftc -enable-testing --scratch-path .build-test --product ditq && echo "ok  built"'
+part "install" installed
+DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
+
+echo
+printf '%s\n' "${summary[@]}"
+echo "$passed tests passed, $failed failed"
+[ "$failed" -eq 0 ]
