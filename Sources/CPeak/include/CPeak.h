@@ -1,0 +1,27 @@
+/*
+ * The peak of a CPU's fused multiply-adds: what `ditq bench` holds the library's speed against.
+ *
+ * Instruction sets carry the numbers of ditq.h (DITQ_ISA_…). Nothing here knows the library; it asks the CPU itself.
+ */
+#ifndef CPEAK_H
+#define CPEAK_H
+
+#include <stdint.h>
+
+/* The best instruction set of this CPU that is no better than `limit` (0: no limit), by the conditions under which libditq uses it. */
+int32_t peak_instruction_set(int32_t limit);
+/* "AVX2"; the names are libditq's. */
+const char *_Nonnull peak_set_name(int32_t set);
+/* The instruction that is measured: "vfmadd231ps ymm". */
+const char *_Nonnull peak_instruction_name(int32_t set);
+
+/* CPUs in this process's affinity mask; at least 1. */
+int32_t peak_cpu_count(void);
+
+/*
+ * Multiply-accumulates a second of back-to-back independent multiply-adds, summed over threads (1 or more) that run at the same time
+ * for about `seconds`. The caller is one of them. Negative when a thread cannot be started.
+ */
+double peak_measure(int32_t set, int32_t threads, double seconds);
+
+#endif

@@ -1,0 +1,48 @@
+// From ditq.h to Swift: statuses become thrown errors that carry the library's own sentence. Relies on the contract that a failing call
+// fills ditq_error; refuses to add words to it.
+
+import CDitq
+import Foundation
+
+/// A call of the library that did not return DITQ_OK.
+struct LibraryError: Error {
+  let status: ditq_status
+  let message: String
+}
+
+/// Throws what `call` puts into the error it is given, unless it returns DITQ_OK.
+func checked(_ call: (UnsafeMutablePointer<ditq_error>) -> ditq_status) throws {
+  var error = ditq_error()
+  error.struct_size = UInt32(MemoryLayout<ditq_error>.size)
+  let status = call(&error)
+  guard Int(status) != DITQ_OK else { return }
+  let text = withUnsafeBytes(of: error.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  throw LibraryError(status: status, message: text.isEmpty ? String(cString: ditq_status_name(status)) : text)
+}
+
+/// A line on stderr.
+func complain(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+
+/// ditq_linear, owned.
+struct Linear: ~Copyable {
+  private let handle: OpaquePointer
+
+  /// weights [outputs, inputs], as floats, packed for the best instruction set within the limit (DITQ_ISA_…).
+  init(weights: [Float], bias: [Float], outputs: Int, inputs: Int, isaLimit: Int32) throws {
+    var options = ditq_linear_options()
+    options.struct_size = UInt32(MemoryLayout<ditq_linear_options>.size)
+    options.weight_bits = Int32(DITQ_KEEP_FLOAT)
+    options.isa_limit = isaLimit
+    var made: OpaquePointer?
+    try checked { ditq_linear_create(weights, bias, Int32(outputs), Int32(inputs), &options, &made, $0) }
+    guard let made else { throw LibraryError(status: ditq_status(DITQ_INTERNAL), message: "linear: a handle expected, NULL found") }
+    handle = made
+  }
+
+  deinit { ditq_linear_destroy(handle) }
+
+  /// y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias.
+  borrowing func apply(_ x: [Float], rows: Int, into y: inout [Float], threads: Int32) throws {
+    try checked { ditq_linear_apply(handle, x, rows, &y, threads, $0) }
+  }
+}
