@@ -38,7 +38,7 @@ let libraryLinking: [LinkerSetting] = [
       "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker",
       "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
-    ] + (embedded ? ["-Xlinker", "--as-needed"] + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : ["-static-stdlib"]))
+    ] + (embedded ? ["-Xlinker", "--as-needed"] + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : []))
 ]
 
 // MARK: - What ships

@@ -258,24 +258,31 @@ ditq_status ditq_png_encode(const uint8_t *DITQ_NONNULL pixels, int32_t width, i
 
 /* ---- The GEMM by itself ------------------------------------------------------------------------------------------------- */
 
-/* A weight matrix packed for this CPU. Immutable and shareable, like a model. */
+/* A weight matrix quantized and packed for this CPU. Immutable and shareable, like a model. */
 typedef struct ditq_linear ditq_linear;
 typedef struct ditq_linear_options {
   uint32_t struct_size;
-  int32_t weight_bits;      /* DITQ_KEEP_FLOAT (also 0) */
-  int32_t weight_group;     /* 0 */
-  int32_t weight_method;    /* 0 */
-  int32_t activation_mode;  /* 0 */
+  int32_t weight_bits;      /* 8 (also 0) or 4, with 8-bit activations; DITQ_KEEP_FLOAT = float weights and activations */
+  int32_t weight_group;     /* inputs that share a scale, a multiple of 16; 0 = the whole row */
+  int32_t weight_method;    /* DITQ_WEIGHT_ROUND (also AUTO) or DITQ_WEIGHT_MSE */
+  int32_t activation_mode;  /* DITQ_ACTIVATION_STATIC: the range below; DYNAMIC_PER_TOKEN (also AUTO): measured for each row of x */
   int32_t isa_limit;        /* DITQ_ISA_… */
-  float activation_min, activation_max; /* not used by float weights */
+  float activation_min, activation_max;
   const ditq_allocator *DITQ_NULLABLE allocator;
 } ditq_linear_options;
 enum { DITQ_KEEP_FLOAT = 32 };
+enum { DITQ_ACTIVATION_AUTO = 0, DITQ_ACTIVATION_STATIC = 1, DITQ_ACTIVATION_DYNAMIC_PER_TOKEN = 3 };
+enum { DITQ_WEIGHT_AUTO = 0,
+       DITQ_WEIGHT_ROUND = 1,   /* round to nearest in the row's or group's min-max range */
+       DITQ_WEIGHT_MSE = 2 };   /* the clipping of least squared error, group by group */
 /* weights [outputs, inputs], row-major, as a torch Linear holds them; bias [outputs] or NULL. */
 ditq_status ditq_linear_create(const float *DITQ_NONNULL weights, const float *DITQ_NULLABLE bias, int32_t outputs, int32_t inputs,
                                const ditq_linear_options *DITQ_NULLABLE options, ditq_linear *DITQ_NULLABLE *DITQ_NONNULL linear,
                                ditq_error *DITQ_NULLABLE error);
-/* y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias, each sum one chain of fused multiply-adds along the inputs. threads as for a session. */
+/*
+ * y [rows, outputs] = quantized(x [rows, inputs]) · quantized(weights)ᵀ + bias, the sums over inputs exact in integers (in float: one chain of
+ * fused multiply-adds along the inputs). At most 65536 inputs. threads as for a session; they and working memory are kept for the next call.
+ */
 ditq_status ditq_linear_apply(const ditq_linear *DITQ_NONNULL linear, const float *DITQ_NONNULL x, size_t rows, float *DITQ_NONNULL y, int32_t threads,
                               ditq_error *DITQ_NULLABLE error);
 void ditq_linear_destroy(ditq_linear *DITQ_NULLABLE linear);

@@ -11,23 +11,40 @@ public func ditq_linear_create(
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
     let weights = try required(weights, "weights"), linear = try required(linear, "linear")
-    let found = try linearOptions(options)
     linear.pointee = handle(
-      try PackedLinear(
-        weights: weights, bias: bias, outputs: Int(outputs), inputs: Int(inputs), isaLimit: found.isa_limit, try allocator(found.allocator))
-    )
+      try PackedLinear(weights: weights, bias: bias, outputs: Int(outputs), inputs: Int(inputs), try linearOptions(options)))
   }
 }
 
-private func linearOptions(_ pointer: UnsafePointer<ditq_linear_options>?) throws(DitqError) -> ditq_linear_options {
-  let found = try options(pointer, "options") ?? ditq_linear_options()
-  guard found.weight_bits == 0 || Int(found.weight_bits) == DITQ_KEEP_FLOAT else {
-    throw DitqError(.unsupported, "weight_bits: 32 (float) expected, \(found.weight_bits) found")
+private func linearOptions(_ pointer: UnsafePointer<ditq_linear_options>?) throws(DitqError) -> LinearOptions {
+  var result = LinearOptions()
+  guard let found = try options(pointer, "options") else { return result }
+  if found.weight_bits != 0 { result.weightBits = Int(found.weight_bits) }
+  result.weightGroup = Int(found.weight_group)
+  switch Int(found.weight_method) {
+  case DITQ_WEIGHT_AUTO, DITQ_WEIGHT_ROUND: break
+  case DITQ_WEIGHT_MSE: result.leastSquares = true
+  default: throw DitqError(.unsupported, "weight_method: 0 (auto), 1 (round) or 2 (MSE) expected, \(found.weight_method) found")
   }
-  guard found.weight_group == 0 && found.weight_method == 0 && found.activation_mode == 0 else {
-    throw DitqError(.unsupported, "weight_group, weight_method, activation_mode: 0 expected with float weights")
+  switch Int(found.activation_mode) {
+  case DITQ_ACTIVATION_AUTO, DITQ_ACTIVATION_DYNAMIC_PER_TOKEN: break
+  case DITQ_ACTIVATION_STATIC: result.activationRange = try range(found.activation_min, found.activation_max)
+  default:
+    throw DitqError(.unsupported, "activation_mode: 0 (auto), 1 (static) or 3 (dynamic per token) expected, \(found.activation_mode) found")
   }
-  return found
+  if result.weightBits == DITQ_KEEP_FLOAT, result.weightGroup != 0 || found.weight_method != 0 || found.activation_mode != 0 {
+    throw DitqError(.invalidArgument, "weight_group, weight_method, activation_mode: 0 expected with float weights")
+  }
+  result.isaLimit = found.isa_limit
+  result.allocator = try allocator(found.allocator)
+  return result
+}
+
+private func range(_ low: Float, _ high: Float) throws(DitqError) -> ClosedRange<Float> {
+  guard low.isFinite && high.isFinite && low <= high else {
+    throw DitqError(.invalidArgument, "activation_min, activation_max: finite numbers in order expected, \(low) and \(high) found")
+  }
+  return low...high
 }
 
 @c @implementation

@@ -1,59 +1,67 @@
-// The float GEMM of one block of rows and panels: for each panel, for each tile of rows, the register tile over the whole depth, then the
-// epilogue on the finished sums while they are in the first-level cache. Relies on Tile; the layouts are in CKernels.h.
+// The GEMM of one block of rows and panels, of floats or of integers: for each panel, for each tile of rows, the register tile over the
+// whole depth, then the epilogue on the finished sums while they are in the first-level cache. The layouts are in CKernels.h.
 
 import CKernels
 
 extension KernelSet {
-  /// sums [T.rows][32]: tile [depth][T.rows] · panel [depth][32].
   @inlinable @inline(__always)
-  static func multiply<T: Tile>(
-    _: T.Type, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
+  public static func gemm(_ g: ditqk_gemm) {
+    var panel = g.panels!
     var column = 0
-    while column < 32 {
-      var accumulators = T()
-      var a = tile
-      var b = panel + column
-      var remaining = depth
-      while remaining > 0 {
-        accumulators.step(a, T.Columns(b))
-        a += T.rows
-        b += 32
-        remaining -= 1
+    while column < g.output.columns {
+      forEachTile(g.output, column) { row, rows, sums in
+        choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums: sums))
       }
-      accumulators.write(to: sums + column)
-      column += T.Columns.width
+      panel += g.panel_stride
+      column += 32
     }
   }
 
+  /// One panel of integers: exact sums a group, then to floats, scaled and added up over the groups.
   @inlinable @inline(__always)
-  public static func gemm(_ g: ditqk_gemm) {
+  public static func gemm(_ g: ditqk_gemm_u8) {
+    forEachTile(g.output, 0) { row, rows, sums in
+      choose(rows, IntegerProduct<Self>(tile: g.tiles + row * g.depth, g, sums: sums))
+      dequantize(g, sums, row, rows)
+    }
+  }
+
+  /// Calls `body` to fill the sums [rows][32] of each tile, then puts them out.
+  @inlinable @inline(__always)
+  static func forEachTile(
+    _ output: ditqk_output, _ column: Int, _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void
+  ) {
     // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
     var scratch = InlineArray<28, Lanes>(repeating: .zero)
     withUnsafeMutableBytes(of: &scratch) { bytes in
       let sums = bytes.baseAddress!.assumingMemoryBound(to: Float.self)
-      var panel = g.panels!
-      var column = 0
-      while column < g.columns {
-        var row = 0
-        while row < g.rows {
-          let rows = g.rows - row < tileRows ? g.rows - row : tileRows
-          multiplyTile(rows, g.tiles + row * g.depth, panel, g.depth, sums)
-          finish(g, sums, row, rows, column)
-          row += rows
-        }
-        panel += g.panel_stride
-        column += 32
+      var row = 0
+      while row < output.rows {
+        let rows = output.rows - row < tileRows ? output.rows - row : tileRows
+        body(row, rows, sums)
+        finish(output, sums, row, rows, column)
+        row += rows
       }
+    }
+  }
+
+  /// sums [rows][32] ← row scale · (sums − zero point · weight sum).
+  @inlinable @inline(__always)
+  static func dequantize(_ g: ditqk_gemm_u8, _ sums: UnsafeMutablePointer<Float>, _ firstRow: Int, _ rows: Int) {
+    for row in 0..<rows {
+      let zero = Lanes(repeating: -g.row_zeros[firstRow + row]), scale = Lanes(repeating: g.row_scales[firstRow + row])
+      let x = sums + row * 32
+      store(load(x).addingProduct(zero, load(g.weight_sums)) * scale, x)
+      store(load(x + 16).addingProduct(zero, load(g.weight_sums + 16)) * scale, x + 16)
     }
   }
 
   /// The epilogue: sums [rows][32] + bias, GELU, gate, into the output.
   @inlinable @inline(__always)
-  static func finish(_ g: ditqk_gemm, _ sums: UnsafeMutablePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int) {
+  static func finish(_ g: ditqk_output, _ sums: UnsafeMutablePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int) {
     let width = g.columns - column
     for row in 0..<rows {
-      let out = g.output + (firstRow + row) * g.output_stride + column
+      let out = g.values + (firstRow + row) * g.stride + column
       var gate: UnsafePointer<Float>?
       if let gates = g.gate { gate = gates + (g.first_row + firstRow + row) / g.rows_per_gate * g.gate_stride + column }
       var i = 0
@@ -69,44 +77,6 @@ extension KernelSet {
         store(x, out, at: i, count)
         i += 16
       }
-    }
-  }
-
-  /// `multiply` for 1 to 6 rows of sixteen columns: for sixteen 256-bit or thirty-two 128-bit registers.
-  @inlinable @inline(__always)
-  public static func multiplyUpTo6(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
-    switch rows {
-    case 1: multiply(Rows1<OneVector<Self>>.self, tile, panel, depth, sums)
-    case 2: multiply(Rows2<OneVector<Self>>.self, tile, panel, depth, sums)
-    case 3: multiply(Rows3<OneVector<Self>>.self, tile, panel, depth, sums)
-    case 4: multiply(Rows4<OneVector<Self>>.self, tile, panel, depth, sums)
-    case 5: multiply(Rows5<OneVector<Self>>.self, tile, panel, depth, sums)
-    default: multiply(Rows6<OneVector<Self>>.self, tile, panel, depth, sums)
-    }
-  }
-
-  /// `multiply` for 1 to 14 rows of thirty-two columns: 28 of thirty-two 512-bit registers are sums.
-  @inlinable @inline(__always)
-  public static func multiplyUpTo14(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
-    switch rows {
-    case 1: multiply(Rows1<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 2: multiply(Rows2<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 3: multiply(Rows3<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 4: multiply(Rows4<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 5: multiply(Rows5<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 6: multiply(Rows6<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 7: multiply(Rows7<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 8: multiply(Rows8<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 9: multiply(Rows9<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 10: multiply(Rows10<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 11: multiply(Rows11<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 12: multiply(Rows12<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    case 13: multiply(Rows13<TwoVectors<Self>>.self, tile, panel, depth, sums)
-    default: multiply(Rows14<TwoVectors<Self>>.self, tile, panel, depth, sums)
     }
   }
 }

@@ -4,9 +4,11 @@
 
 /// An instruction set, as a type without values.
 public protocol KernelSet {
-  /// Rows of the register tile.
+  /// The sums of a row in the register tile: of floats, and of 8-bit products.
+  associatedtype Floats: FloatSums
+  associatedtype Integers: IntegerSums
+  /// Rows of the register tile, at most 14.
   static var tileRows: Int { get }
-  /// sums [rows][32] = tile [depth][rows] · panel [depth][32], for 1 to `tileRows` rows.
-  static func multiplyTile(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>)
+  /// Runs a body with the tile of so many rows, 1 to `tileRows`.
+  static func choose<B: TileBody>(_ rows: Int, _ body: B)
 }

@@ -11,14 +11,15 @@ extension KernelSet {
     var sum = Lanes.zero
     forEachLanes(count) { i, lanes in sum += load(x, at: i, lanes) }
     let mean = total(sum) / Float(count)
+    let means = Lanes(repeating: mean)
     var squares = Lanes.zero
     forEachLanes(count) { i, lanes in
-      let centred = load(x, at: i, lanes, filling: mean) - Lanes(repeating: mean)
+      let centred = load(x, at: i, lanes, filling: mean) - means
       squares = squares.addingProduct(centred, centred)
     }
-    let inverse = 1 / (total(squares) / Float(count) + epsilon).squareRoot()
+    let inverses = Lanes(repeating: 1 / (total(squares) / Float(count) + epsilon).squareRoot())
     forEachLanes(count) { i, lanes in
-      let normal = (load(x, at: i, lanes) - Lanes(repeating: mean)) * Lanes(repeating: inverse)
+      let normal = (load(x, at: i, lanes) - means) * inverses
       store(load(shift, at: i, lanes).addingProduct(normal, Lanes(repeating: 1) + load(scale, at: i, lanes)), output, at: i, lanes)
     }
   }

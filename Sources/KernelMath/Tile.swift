@@ -1,89 +1,120 @@
-// The register tile of a GEMM. A tile is a row or a stack of two tiles: composed of types, all of it is unrolled and kept in registers by
-// the compiler, which gives up on arrays of accumulators. (Look at the assembly after any change: one vfmadd a vector, no stores in the loop.)
+// The register tile of a GEMM, of floats or of integers. A tile is a row or a stack of two tiles: composed of types, all of it is unrolled
+// and kept in registers by the compiler, which gives up on arrays of accumulators. (Look at the assembly after any change: one multiply-add
+// a vector, no stores in the loop.)
+//
+// A step of depth takes 4 bytes of each row of the left matrix, one float or four 8-bit numbers, and 128 bytes of the panel: 32 columns of
+// as much. So both kinds of GEMM share this file.
 
-/// Accumulators of some rows by the columns of one block of B, at least one vector wide.
-public protocol Tile {
-  associatedtype Columns: ColumnBlock
-  static var rows: Int { get }
-  init()
-  /// Adds the products of one step of depth: `a` [rows] and `b` [columns].
-  mutating func step(_ a: UnsafePointer<Float>, _ b: Columns)
-  /// Writes [rows][32].
-  func write(to sums: UnsafeMutablePointer<Float>)
-}
-
-/// Some vectors of a panel's 32 columns, at one depth.
-public protocol ColumnBlock {
+/// The sums of one row over some of a panel's 32 columns.
+public protocol RowSums {
+  /// The panel's numbers of one step.
+  associatedtype Operand
+  /// Columns.
   static var width: Int { get }
   init()
-  init(_ p: UnsafePointer<Float>)
-  func adding(_ a: Lanes, times b: Self) -> Self
-  func write(to p: UnsafeMutablePointer<Float>)
+  static func operand(at panel: UnsafeRawPointer) -> Operand
+  /// Adds the products of the row's 4 bytes at `a`.
+  mutating func step(_ a: UnsafeRawPointer, _ b: Operand)
 }
 
-@frozen public struct OneVector<Kernels: KernelSet>: ColumnBlock {
-  @usableFromInline var x: Lanes
-  @inlinable @inline(__always) public static var width: Int { 16 }
-  @inlinable @inline(__always) public init() { x = .zero }
-  @inlinable @inline(__always) init(x: Lanes) { self.x = x }
-  @inlinable @inline(__always) public init(_ p: UnsafePointer<Float>) { x = Kernels.load(p) }
-  @inlinable @inline(__always) public func adding(_ a: Lanes, times b: Self) -> Self { Self(x: x.addingProduct(a, b.x)) }
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) { Kernels.store(x, p) }
+/// The sums of some rows.
+public protocol Tile {
+  associatedtype Sums: RowSums
+  static var rows: Int { get }
+  init()
+  mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand)
+  /// Gives each row's sums to `body`, the first row being number `first`.
+  func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void)
 }
 
-@frozen public struct TwoVectors<Kernels: KernelSet>: ColumnBlock {
-  @usableFromInline var x: Lanes
-  @usableFromInline var y: Lanes
-  @inlinable @inline(__always) public static var width: Int { 32 }
-  @inlinable @inline(__always) public init() { (x, y) = (.zero, .zero) }
-  @inlinable @inline(__always) init(x: Lanes, y: Lanes) { (self.x, self.y) = (x, y) }
-  @inlinable @inline(__always) public init(_ p: UnsafePointer<Float>) { (x, y) = (Kernels.load(p), Kernels.load(p + 16)) }
-  @inlinable @inline(__always) public func adding(_ a: Lanes, times b: Self) -> Self {
-    Self(x: x.addingProduct(a, b.x), y: y.addingProduct(a, b.y))
-  }
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) {
-    Kernels.store(x, p)
-    Kernels.store(y, p + 16)
-  }
-}
-
-@frozen public struct Row<Columns: ColumnBlock>: Tile {
-  @usableFromInline var sums: Columns
+@frozen public struct Row<Sums: RowSums>: Tile {
+  @usableFromInline var sums: Sums
   @inlinable @inline(__always) public static var rows: Int { 1 }
-  @inlinable @inline(__always) public init() { sums = Columns() }
-  @inlinable @inline(__always) public mutating func step(_ a: UnsafePointer<Float>, _ b: Columns) {
-    sums = sums.adding(Lanes(repeating: a.pointee), times: b)
-  }
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) { sums.write(to: p) }
+  @inlinable @inline(__always) public init() { sums = Sums() }
+  @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) { sums.step(a, b) }
+  @inlinable @inline(__always) public func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void) { body(first, sums) }
 }
 
-@frozen public struct Stack<Upper: Tile, Lower: Tile>: Tile where Upper.Columns == Lower.Columns {
-  public typealias Columns = Upper.Columns
+@frozen public struct Stack<Upper: Tile, Lower: Tile>: Tile where Upper.Sums == Lower.Sums {
+  public typealias Sums = Upper.Sums
   @usableFromInline var upper: Upper
   @usableFromInline var lower: Lower
   @inlinable @inline(__always) public static var rows: Int { Upper.rows + Lower.rows }
   @inlinable @inline(__always) public init() { (upper, lower) = (Upper(), Lower()) }
-  @inlinable @inline(__always) public mutating func step(_ a: UnsafePointer<Float>, _ b: Columns) {
+  @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) {
     upper.step(a, b)
-    lower.step(a + Upper.rows, b)
+    lower.step(a + Upper.rows * 4, b)
   }
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) {
-    upper.write(to: p)
-    lower.write(to: p + Upper.rows * 32)
+  @inlinable @inline(__always) public func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void) {
+    upper.forEachRow(from: first, body)
+    lower.forEachRow(from: first + Upper.rows, body)
   }
 }
 
-public typealias Rows1<C: ColumnBlock> = Row<C>
-public typealias Rows2<C: ColumnBlock> = Stack<Rows1<C>, Rows1<C>>
-public typealias Rows3<C: ColumnBlock> = Stack<Rows2<C>, Rows1<C>>
-public typealias Rows4<C: ColumnBlock> = Stack<Rows2<C>, Rows2<C>>
-public typealias Rows5<C: ColumnBlock> = Stack<Rows4<C>, Rows1<C>>
-public typealias Rows6<C: ColumnBlock> = Stack<Rows4<C>, Rows2<C>>
-public typealias Rows7<C: ColumnBlock> = Stack<Rows4<C>, Rows3<C>>
-public typealias Rows8<C: ColumnBlock> = Stack<Rows4<C>, Rows4<C>>
-public typealias Rows9<C: ColumnBlock> = Stack<Rows8<C>, Rows1<C>>
-public typealias Rows10<C: ColumnBlock> = Stack<Rows8<C>, Rows2<C>>
-public typealias Rows11<C: ColumnBlock> = Stack<Rows8<C>, Rows3<C>>
-public typealias Rows12<C: ColumnBlock> = Stack<Rows8<C>, Rows4<C>>
-public typealias Rows13<C: ColumnBlock> = Stack<Rows8<C>, Rows5<C>>
-public typealias Rows14<C: ColumnBlock> = Stack<Rows8<C>, Rows6<C>>
+public typealias Rows1<S: RowSums> = Row<S>
+public typealias Rows2<S: RowSums> = Stack<Rows1<S>, Rows1<S>>
+public typealias Rows3<S: RowSums> = Stack<Rows2<S>, Rows1<S>>
+public typealias Rows4<S: RowSums> = Stack<Rows2<S>, Rows2<S>>
+public typealias Rows5<S: RowSums> = Stack<Rows4<S>, Rows1<S>>
+public typealias Rows6<S: RowSums> = Stack<Rows4<S>, Rows2<S>>
+public typealias Rows7<S: RowSums> = Stack<Rows4<S>, Rows3<S>>
+public typealias Rows8<S: RowSums> = Stack<Rows4<S>, Rows4<S>>
+public typealias Rows9<S: RowSums> = Stack<Rows8<S>, Rows1<S>>
+public typealias Rows10<S: RowSums> = Stack<Rows8<S>, Rows2<S>>
+public typealias Rows11<S: RowSums> = Stack<Rows8<S>, Rows3<S>>
+public typealias Rows12<S: RowSums> = Stack<Rows8<S>, Rows4<S>>
+public typealias Rows13<S: RowSums> = Stack<Rows8<S>, Rows5<S>>
+public typealias Rows14<S: RowSums> = Stack<Rows8<S>, Rows6<S>>
+
+/// A function of a tile type, chosen by a number of rows.
+public protocol TileBody {
+  associatedtype Sums: RowSums
+  func run<T: Tile>(_: T.Type) where T.Sums == Sums
+}
+
+extension KernelSet {
+  /// The sums over `steps` of a tile [steps][T.rows] of 4 bytes and a panel [steps][32] of as many.
+  @inlinable @inline(__always)
+  static func accumulate<T: Tile>(_: T.Type, _ tile: UnsafeRawPointer, _ panel: UnsafeRawPointer, _ steps: Int) -> T {
+    var sums = T()
+    var a = tile
+    var b = panel
+    var remaining = steps
+    while remaining > 0 {
+      sums.step(a, T.Sums.operand(at: b))
+      a += T.rows * 4
+      b += 128
+      remaining -= 1
+    }
+    return sums
+  }
+
+  /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
+  @inlinable @inline(__always)
+  public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {
+    switch rows {
+    case 1: body.run(Rows1<B.Sums>.self)
+    case 2: body.run(Rows2<B.Sums>.self)
+    case 3: body.run(Rows3<B.Sums>.self)
+    case 4: body.run(Rows4<B.Sums>.self)
+    case 5: body.run(Rows5<B.Sums>.self)
+    default: body.run(Rows6<B.Sums>.self)
+    }
+  }
+
+  /// Runs a body for 1 to 14 rows: with 32 columns, 28 of thirty-two 512-bit registers are sums.
+  @inlinable @inline(__always)
+  public static func chooseUpTo14<B: TileBody>(_ rows: Int, _ body: B) {
+    switch rows {
+    case 1...6: chooseUpTo6(rows, body)
+    case 7: body.run(Rows7<B.Sums>.self)
+    case 8: body.run(Rows8<B.Sums>.self)
+    case 9: body.run(Rows9<B.Sums>.self)
+    case 10: body.run(Rows10<B.Sums>.self)
+    case 11: body.run(Rows11<B.Sums>.self)
+    case 12: body.run(Rows12<B.Sums>.self)
+    case 13: body.run(Rows13<B.Sums>.self)
+    default: body.run(Rows14<B.Sums>.self)
+    }
+  }
+}

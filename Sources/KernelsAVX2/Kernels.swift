@@ -5,13 +5,31 @@ import CKernels
 import KernelMath
 
 enum AVX2: KernelSet {
+  typealias Floats = OneVector<Self>
+  typealias Integers = PairSums
   static var tileRows: Int { 6 }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
+}
 
-  @inline(__always)
-  static func multiplyTile(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
-    multiplyUpTo6(rows, tile, panel, depth, sums)
+/// Eight columns: four a vector, each with the sums of the first and the second pair of every four products.
+struct PairSums: IntegerSums {
+  private var x = SIMD8<Int32>.zero
+  private var y = SIMD8<Int32>.zero
+  @inline(__always) init() {}
+  @inline(__always) static var width: Int { 8 }
+  @inline(__always) static func operand(at panel: UnsafeRawPointer) -> (SIMD16<Int16>, SIMD16<Int16>) {
+    (ditqk_widen_signed(panel), ditqk_widen_signed(panel + 16))
+  }
+  @inline(__always) mutating func step(_ a: UnsafeRawPointer, _ b: (SIMD16<Int16>, SIMD16<Int16>)) {
+    let repeated = ditqk_widen_repeated(a.loadUnaligned(as: UInt32.self))
+    x = x &+ ditqk_multiply_pairs(repeated, b.0)
+    y = y &+ ditqk_multiply_pairs(repeated, b.1)
+  }
+  @inline(__always) func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool) {
+    let integers = SIMD8<Int32>(lowHalf: x.evenHalf &+ x.oddHalf, highHalf: y.evenHalf &+ y.oddHalf)
+    let values = ditqk_floats8(integers), scale = UnsafeRawPointer(scales).loadUnaligned(as: SIMD8<Float>.self)
+    let before = UnsafeRawPointer(sums).loadUnaligned(as: SIMD8<Float>.self)
+    UnsafeMutableRawPointer(sums).storeBytes(of: isFirst ? values * scale : before.addingProduct(values, scale), as: SIMD8<Float>.self)
   }
 }
 
@@ -20,6 +38,10 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX2.tileRows),
     gemm: { AVX2.gemm($0!.pointee) },
+    gemm_u8: { AVX2.gemm($0!.pointee) },
+    quantize_row: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
+    quantize_row_static: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!) },
     pack_panel: { AVX2.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX2.copyPanel($0!, $1, $2, $3, $4!) },

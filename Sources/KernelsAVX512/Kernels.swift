@@ -5,13 +5,29 @@ import CKernels
 import KernelMath
 
 enum AVX512: KernelSet {
+  typealias Floats = TwoVectors<Self>
+  typealias Integers = DotSums
   static var tileRows: Int { 14 }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
+}
 
-  @inline(__always)
-  static func multiplyTile(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
-    multiplyUpTo14(rows, tile, panel, depth, sums)
+/// Thirty-two columns: vpdpbusd adds four products to each sum.
+struct DotSums: IntegerSums {
+  private var x = SIMD16<Int32>.zero
+  private var y = SIMD16<Int32>.zero
+  @inline(__always) init() {}
+  @inline(__always) static var width: Int { 32 }
+  @inline(__always) static func operand(at panel: UnsafeRawPointer) -> (SIMD16<Int32>, SIMD16<Int32>) {
+    (panel.loadUnaligned(as: SIMD16<Int32>.self), (panel + 64).loadUnaligned(as: SIMD16<Int32>.self))
+  }
+  @inline(__always) mutating func step(_ a: UnsafeRawPointer, _ b: (SIMD16<Int32>, SIMD16<Int32>)) {
+    let repeated = a.loadUnaligned(as: UInt32.self)
+    x = ditqk_dot(x, repeated, b.0)
+    y = ditqk_dot(y, repeated, b.1)
+  }
+  @inline(__always) func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool) {
+    AVX512.flush(x, sums, scales, isFirst)
+    AVX512.flush(y, sums + 16, scales + 16, isFirst)
   }
 }
 
@@ -20,6 +36,10 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX512.tileRows),
     gemm: { AVX512.gemm($0!.pointee) },
+    gemm_u8: { AVX512.gemm($0!.pointee) },
+    quantize_row: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
+    quantize_row_static: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX512.packRows($0!, $1, $2, $3!) },
     pack_panel: { AVX512.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX512.copyPanel($0!, $1, $2, $3, $4!) },

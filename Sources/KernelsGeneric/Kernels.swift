@@ -5,14 +5,10 @@ import CKernels
 import KernelMath
 
 enum Generic: KernelSet {
+  typealias Floats = OneVector<Self>
+  typealias Integers = PortableSums<Self>
   static var tileRows: Int { 4 }
-
-  @inline(__always)
-  static func multiplyTile(
-    _ rows: Int, _ tile: UnsafePointer<Float>, _ panel: UnsafePointer<Float>, _ depth: Int, _ sums: UnsafeMutablePointer<Float>
-  ) {
-    multiplyUpTo6(rows, tile, panel, depth, sums)
-  }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
 }
 
 @c @implementation
@@ -20,6 +16,10 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(Generic.tileRows),
     gemm: { Generic.gemm($0!.pointee) },
+    gemm_u8: { Generic.gemm($0!.pointee) },
+    quantize_row: { Generic.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
+    quantize_row_static: { Generic.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!) },
     pack_panel: { Generic.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { Generic.copyPanel($0!, $1, $2, $3, $4!) },

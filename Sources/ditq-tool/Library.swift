@@ -2,7 +2,7 @@
 // fills ditq_error; refuses to add words to it.
 
 import CDitq
-import Foundation
+import Glibc
 
 /// A call of the library that did not return DITQ_OK.
 struct LibraryError: Error {
@@ -21,7 +21,10 @@ func checked(_ call: (UnsafeMutablePointer<ditq_error>) -> ditq_status) throws {
 }
 
 /// A line on stderr.
-func complain(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+func complain(_ line: String) {
+  let bytes = Array((line + "\n").utf8)
+  _ = write(STDERR_FILENO, bytes, bytes.count)
+}
 
 /// ditq_linear, owned.
 struct Linear: ~Copyable {

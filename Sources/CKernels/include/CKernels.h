@@ -10,22 +10,46 @@
 #define DITQ_CKERNELS_H
 
 #include <stdint.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14 };
 
-/* output [rows, columns] = epilogue(tiles · panels): each sum is one chain of fused multiply-adds over depth, from 0 upwards. */
+/* Where a GEMM's sums go, and what happens to them on the way. */
+typedef struct ditqk_output {
+  float *values;             /* row r at values + r · stride */
+  const float *bias;         /* [columns] added to each row, or NULL */
+  const float *gate;         /* with accumulate: output += gate · value, row r using row (first_row + r) / rows_per_gate of gates; or NULL */
+  intptr_t rows, columns, stride;
+  intptr_t gate_stride, rows_per_gate, first_row;
+  int32_t gelu;              /* 1: value = GELU(value), the tanh form */
+  int32_t accumulate;        /* 1: output += value */
+} ditqk_output;
+
+/* output = epilogue(tiles · panels) of floats: each sum is one chain of fused multiply-adds over depth, from 0 upwards. */
 typedef struct ditqk_gemm {
   const float *tiles;
   const float *panels;
-  float *output;             /* row r at output + r · output_stride */
-  const float *bias;         /* [columns] added to each row, or NULL */
-  const float *gate;         /* with accumulate: output += gate · value; row r uses gate + ((first_row + r) / rows_per_gate) · gate_stride */
-  intptr_t rows, columns, depth;
+  intptr_t depth;
   intptr_t panel_stride;     /* floats from one panel to the next */
-  intptr_t output_stride, gate_stride, rows_per_gate, first_row;
-  int32_t gelu;              /* 1: value = GELU(value), the tanh form */
-  int32_t accumulate;        /* 1: output += value */
+  ditqk_output output;
 } ditqk_gemm;
+
+/*
+ * One panel of integers: output = epilogue(row scale · (Σ over groups: scale · Σ q·p  −  row zero · weight sum)), the inner sum exact.
+ *   tiles  [depth / 4][rows][4] of q, 0 … 255;  panel  [depth / 4][32][4] of p, −127 … 127
+ */
+typedef struct ditqk_gemm_u8 {
+  const uint8_t *tiles;
+  const int8_t *panel;
+  const float *scales;       /* [groups][32] */
+  const float *weight_sums;  /* [32]: Σ over groups of scale · Σ p */
+  const float *row_scales;   /* [rows] */
+  const float *row_zeros;    /* [rows]: zero points, 0 … 255 */
+  intptr_t depth, group;     /* multiples of 4; the last group may be shorter */
+  ditqk_output output;       /* of at most 32 columns */
+} ditqk_gemm_u8;
 
 /* How the numbers of a stored matrix are written. */
 enum { DITQK_F32 = 0, DITQK_F16 = 1, DITQK_BF16 = 2 };
@@ -33,6 +57,15 @@ enum { DITQK_F32 = 0, DITQK_F16 = 1, DITQK_BF16 = 2 };
 typedef struct ditqk_kernels {
   int32_t tile_rows;
   void (*gemm)(const ditqk_gemm *arguments);
+  void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
+  /* One row to 8 bits by its own range, 0 included: x ≈ scale · (q − zero). Into a tile of `rows` rows as its row number `row`: [⌈depth / 8⌉ · 2][rows][4];
+     what stands past depth is met by weights of 0. */
+  void (*quantize_row)(const float *x, intptr_t depth, intptr_t row, intptr_t rows, uint8_t *tile, float *scale, float *zero);
+  /* The same by a given scale and zero. */
+  void (*quantize_row_static)(const float *x, intptr_t depth, intptr_t row, intptr_t rows, uint8_t *tile, float scale, float zero);
+  /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
+     less its zero [groups][32]. depth and group are multiples of 8. */
+  void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);
   /* tile [depth][count] from `count` rows of depth floats. */
   void (*pack_rows)(const float *const *rows, intptr_t count, intptr_t depth, float *tile);
   /* panel [depth][32] from `count` rows of depth numbers of a stored type at any alignment. */
@@ -60,6 +93,30 @@ typedef uint32_t ditqk_u32x16 __attribute__((ext_vector_type(16)));
 static inline ditqk_u32x16 ditqk_widen(const void *p) {
   return __builtin_convertvector(*(const ditqk_u16x16 *)p, ditqk_u32x16);
 }
+
+/* Integers to the nearest floats; SIMD16<Float>(SIMD16<Int32>) is not inlined either. */
+typedef int32_t ditqk_i32x16 __attribute__((ext_vector_type(16)));
+typedef int32_t ditqk_i32x8 __attribute__((ext_vector_type(8)));
+typedef float ditqk_f32x16 __attribute__((ext_vector_type(16)));
+typedef float ditqk_f32x8 __attribute__((ext_vector_type(8)));
+static inline ditqk_f32x16 ditqk_floats(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_f32x16); }
+static inline ditqk_f32x8 ditqk_floats8(ditqk_i32x8 x) { return __builtin_convertvector(x, ditqk_f32x8); }
+
+/* Sixteen sums of four products of unsigned `a` (repeated) and signed bytes, exact in 32 bits. */
+typedef int16_t ditqk_i16x16 __attribute__((ext_vector_type(16)));
+#if defined(__AVX512VNNI__)
+static inline ditqk_i32x16 ditqk_dot(ditqk_i32x16 sums, uint32_t a, ditqk_i32x16 b) {
+  return (ditqk_i32x16)_mm512_dpbusd_epi32((__m512i)sums, _mm512_set1_epi32((int)a), (__m512i)b);
+}
+#endif
+#if defined(__AVX2__)
+/* Sixteen signed bytes, or four unsigned ones repeated, as 16-bit numbers; and sums of pairs of their products. vpmaddubsw would saturate. */
+static inline ditqk_i16x16 ditqk_widen_signed(const void *p) {
+  return (ditqk_i16x16)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+static inline ditqk_i16x16 ditqk_widen_repeated(uint32_t a) { return (ditqk_i16x16)_mm256_cvtepu8_epi16(_mm_set1_epi32((int)a)); }
+static inline ditqk_i32x8 ditqk_multiply_pairs(ditqk_i16x16 a, ditqk_i16x16 b) { return (ditqk_i32x8)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+#endif
 
 void ditqk_generic(ditqk_kernels *table);
 #if defined(__x86_64__)

@@ -20,7 +20,8 @@ int32_t peak_cpu_count(void);
 
 /*
  * Multiply-accumulates a second of back-to-back independent multiply-adds, summed over threads (1 or more) that run at the same time
- * for about `seconds`. The caller is one of them. Negative when a thread cannot be started.
+ * for about `seconds`. The caller is one of them. Negative when a thread cannot be started. With more threads than CPUs their turns
+ * overlap only in part, and the sum overstates.
  */
 double peak_measure(int32_t set, int32_t threads, double seconds);
 

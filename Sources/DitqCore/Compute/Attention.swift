@@ -123,8 +123,8 @@ private struct AttendQueries: ParallelJob {
     into output: UnsafeMutablePointer<Float>, stride: Int
   ) {
     var g = ditqk_gemm(
-      tiles: tile, panels: panels, output: output, bias: nil, gate: nil, rows: rows, columns: columns, depth: depth,
-      panel_stride: depth * panelColumns, output_stride: stride, gate_stride: 0, rows_per_gate: 1, first_row: 0, gelu: 0, accumulate: 0)
+      tiles: tile, panels: panels, depth: depth, panel_stride: depth * panelColumns,
+      output: ditqk_output(output, rows: rows, columns, stride: stride))
     kernels.gemm(&g)
   }
 }

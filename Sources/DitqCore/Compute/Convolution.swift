@@ -63,10 +63,10 @@ private struct ConvolveJob: ParallelJob {
         pack(first + row, min(tileRows, rows - row), zeros, into: tiles + row * depth)
       }
       var g = ditqk_gemm(
-        tiles: tiles, panels: convolution.weights, output: output + first * convolution.outputs, bias: convolution.bias, gate: nil,
-        rows: rows,
-        columns: convolution.outputs, depth: depth, panel_stride: depth * panelColumns, output_stride: convolution.outputs, gate_stride: 0,
-        rows_per_gate: 1, first_row: 0, gelu: 0, accumulate: accumulate ? 1 : 0)
+        tiles: tiles, panels: convolution.weights, depth: depth, panel_stride: depth * panelColumns,
+        output: ditqk_output(
+          output + first * convolution.outputs, rows: rows, convolution.outputs, stride: convolution.outputs, bias: convolution.bias,
+          Epilogue(accumulate: accumulate)))
       kernels.gemm(&g)
     }
   }

@@ -34,14 +34,35 @@ struct Epilogue {
   var rowsPerGate = 1
 }
 
+extension ditqk_output {
+  init(
+    _ values: UnsafeMutablePointer<Float>, rows: Int, _ columns: Int, stride: Int, bias: UnsafePointer<Float>? = nil,
+    _ epilogue: Epilogue = Epilogue()
+  ) {
+    self.init(
+      values: values, bias: bias, gate: epilogue.gate, rows: rows, columns: columns, stride: stride, gate_stride: epilogue.gateStride,
+      rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
+  }
+
+  /// Some rows of one panel's columns.
+  func part(_ range: Range<Int>, panel: Int) -> ditqk_output {
+    let column = panel * panelColumns
+    var result = self
+    result.values = values + range.lowerBound * stride + column
+    result.bias = bias.map { $0 + column }
+    result.gate = gate.map { $0 + column }
+    (result.rows, result.columns, result.first_row) = (range.count, min(panelColumns, columns - column), range.lowerBound)
+    return result
+  }
+}
+
 extension Executor {
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias).
   func gemm(_ x: PackedRows, _ linear: Linear, into output: UnsafeMutablePointer<Float>, stride: Int, _ epilogue: Epilogue = Epilogue()) {
     precondition(x.depth == linear.inputs)
     let arguments = ditqk_gemm(
-      tiles: x.tiles, panels: nil, output: output, bias: linear.bias, gate: epilogue.gate, rows: x.rows, columns: linear.outputs,
-      depth: x.depth, panel_stride: x.depth * panelColumns, output_stride: stride, gate_stride: epilogue.gateStride,
-      rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
+      tiles: x.tiles, panels: nil, depth: x.depth, panel_stride: x.depth * panelColumns,
+      output: ditqk_output(output, rows: x.rows, linear.outputs, stride: stride, bias: linear.bias, epilogue))
     pool.run(GemmJob(arguments: arguments, weights: linear.weights, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
@@ -57,16 +78,13 @@ private struct GemmJob: ParallelJob {
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let grid = Grid(panels: panelCount(arguments.columns), tiles: (arguments.rows + tileRows - 1) / tileRows, parts: parts)
-    let panels = grid.panels(part), tiles = grid.tiles(part)
-    guard !panels.isEmpty && !tiles.isEmpty else { return }
+    let whole = arguments.output
+    let grid = Grid(panels: panelCount(whole.columns), tiles: (whole.rows + tileRows - 1) / tileRows, parts: parts)
+    let rows = grid.rows(part, whole.rows, tileRows: tileRows)
+    guard !rows.isEmpty else { return }
     var g = arguments
-    let firstRow = tiles.lowerBound * tileRows
-    g.first_row = firstRow
-    g.rows = min(tiles.count * tileRows, arguments.rows - firstRow)
-    g.tiles = arguments.tiles + firstRow * arguments.depth
-    for panel in panels {
-      let column = panel * panelColumns
+    g.tiles = arguments.tiles + rows.lowerBound * arguments.depth
+    for panel in grid.panels(part) {
       switch weights {
       case .packed(let start): g.panels = start + panel * arguments.panel_stride
       case .stored(let matrix):
@@ -74,10 +92,7 @@ private struct GemmJob: ParallelJob {
         matrix.packPanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
       }
-      g.columns = min(panelColumns, arguments.columns - column)
-      g.output = arguments.output + firstRow * arguments.output_stride + column
-      g.bias = arguments.bias.map { $0 + column }
-      g.gate = arguments.gate.map { $0 + column }
+      g.output = whole.part(rows, panel: panel)
       kernels.gemm(&g)
     }
   }
@@ -101,5 +116,10 @@ struct Grid {
   }
 
   func panels(_ part: Int) -> Range<Int> { share(of: panelCount, part: part % panelParts, of: panelParts) }
-  func tiles(_ part: Int) -> Range<Int> { share(of: tileCount, part: part / panelParts, of: tileParts) }
+
+  /// The rows of the tiles of a part, of `count`.
+  func rows(_ part: Int, _ count: Int, tileRows: Int) -> Range<Int> {
+    let tiles = share(of: tileCount, part: part / panelParts, of: tileParts)
+    return tiles.lowerBound * tileRows..<min(tiles.upperBound * tileRows, count)
+  }
 }

@@ -22,6 +22,12 @@ struct StoredMatrix {
     blocks = [tensors[0].start, tensors[min(1, last)].start, tensors[last].start]
   }
 
+  /// Floats of the caller.
+  init(floats start: UnsafePointer<Float>, outputs: Int, inputs: Int) {
+    (self.outputs, self.inputs, type, rowsPerBlock) = (outputs, inputs, .f32, outputs)
+    blocks = InlineArray(repeating: UnsafeRawPointer(start))
+  }
+
   func row(_ index: Int) -> UnsafeRawPointer { blocks[index / rowsPerBlock] + index % rowsPerBlock * inputs * type.byteCount }
 
   /// Row `index` as floats.
@@ -77,7 +83,4 @@ struct Linear {
   init(packed panels: UnsafePointer<Float>, outputs: Int, inputs: Int, bias: UnsafePointer<Float>?) {
     (weights, self.outputs, self.inputs, self.bias) = (.packed(panels), outputs, inputs, bias)
   }
-
-  /// Floats that the packed panels take.
-  static func packedCount(outputs: Int, inputs: Int) -> Int { panelCount(outputs) * panelColumns * inputs }
 }

@@ -1,0 +1,119 @@
+// Weights to 8 or 4 bits. A row, or each group of inputs in it, has a scale, and in groups of 4 bits a zero point:
+//
+//   w ≈ scale · p,           p = clamp(round(w / scale), −127, 127), scale = max|w| / 127                8 bits
+//   w ≈ scale · p,           p from −8 to 7, scale = max|w| / 7                                           4 bits, a whole row
+//   w ≈ scale · (q − zero),  q from 0 to 15, scale = (max − min) / 15, the range including 0              4 bits, in groups
+//
+// 0 is exact in each. An all-zero group has scale 0 and p = 0: nothing is divided by it. Rounding is to nearest, half to even.
+
+import CKernels
+
+/// How a matrix is quantized.
+struct WeightFormat {
+  /// 8 or 4.
+  var bits: Int
+  /// Inputs that share a scale, a multiple of 16; 0 = the whole row.
+  var group: Int
+  var method: Method
+
+  enum Method {
+    /// The range is that of the values.
+    case round
+    /// The range is clipped to where the squared error is least, of sixty from all of it down to 41 %.
+    case leastSquares
+  }
+
+  func check() throws(DitqError) {
+    guard bits == 8 || bits == 4 else { throw DitqError(.invalidArgument, "weight_bits: 8 or 4 expected, \(bits) found") }
+    guard group >= 0 && group % 16 == 0 && group <= 65536 else {
+      throw DitqError(.invalidArgument, "weight_group: a multiple of 16 up to 65536, or 0 for the whole row, expected, \(group) found")
+    }
+  }
+
+  fileprivate var hasZeroPoint: Bool { bits == 4 && group != 0 }
+  fileprivate var levels: ClosedRange<Float> { bits == 8 ? -127...127 : hasZeroPoint ? 0...15 : -8...7 }
+}
+
+/// The scale and zero point of some weights.
+struct WeightScale {
+  let scale: Float
+  let zero: Float
+  private let levels: ClosedRange<Float>
+
+  /// For the values' range, clipped to a share of it.
+  fileprivate init(_ values: UnsafeBufferPointer<Float>, _ format: WeightFormat, clip: Float) {
+    levels = format.levels
+    var low: Float = 0, high: Float = 0
+    for value in values { (low, high) = (min(low, value), max(high, value)) }
+    if format.hasZeroPoint {
+      scale = (high - low) * clip / 15
+      zero = scale > 0 ? (-low * clip / scale).rounded(.toNearestOrEven) : 0
+    } else {
+      scale = max(-low, high) * clip / levels.upperBound
+      zero = 0
+    }
+  }
+
+  /// The level of a weight: p, or q where there is a zero point.
+  func level(_ weight: Float) -> Float {
+    guard scale > 0 else { return zero }
+    return max(levels.lowerBound, min(levels.upperBound, (weight / scale).rounded(.toNearestOrEven) + zero))
+  }
+
+  /// Σ (w − ŵ)².
+  fileprivate func error(_ values: UnsafeBufferPointer<Float>) -> Double {
+    var sum = 0.0
+    for value in values {
+      let difference = Double(value - (level(value) - zero) * scale)
+      sum += difference * difference
+    }
+    return sum
+  }
+
+  static func best(_ values: UnsafeBufferPointer<Float>, _ format: WeightFormat) -> WeightScale {
+    var best = WeightScale(values, format, clip: 1)
+    guard case .leastSquares = format.method else { return best }
+    var least = best.error(values)
+    for step in 1..<60 {
+      let candidate = WeightScale(values, format, clip: 1 - 0.01 * Float(step))
+      let error = candidate.error(values)
+      if error < least { (best, least) = (candidate, error) }
+    }
+    return best
+  }
+}
+
+extension IntegerWeights {
+  /// Quantizes and packs panel `index` of a matrix of finite floats [outputs, inputs].
+  func fillPanel(_ index: Int, from matrix: UnsafePointer<Float>, _ format: WeightFormat) {
+    let base = numbers + index * panelByteCount
+    base.initializeMemory(as: UInt8.self, repeating: 0, count: panelByteCount)
+    let groupRow = groups * panelColumns
+    for column in 0..<panelColumns {
+      let output = index * panelColumns + column
+      var sum: Float = 0
+      for number in 0..<groups {
+        let place = index * groupRow + number * panelColumns + column
+        let start = number * group, count = output < outputs ? max(0, min(group, inputs - start)) : 0
+        let values = UnsafeBufferPointer(start: count > 0 ? matrix + output * inputs + start : nil, count: count)
+        let scale = WeightScale.best(values, format)
+        let offset = bits == 4 && !format.hasZeroPoint ? 8 : scale.zero
+        (scales[place], zeros[place]) = (scale.scale, UInt8(offset))
+        var total = 0
+        for k in start..<min(start + group, depth) {
+          let level = k - start < count ? scale.level(values[k - start]) : scale.zero
+          total += Int(level - scale.zero)
+          if bits == 8 {
+            (base + k / 4 * 128 + column * 4 + k % 4).storeBytes(of: Int8(level), as: Int8.self)
+          } else {
+            let byte = base + k / 8 * 128 + column * 4 + k % 4
+            let nibble = UInt8(level - scale.zero + offset) << (k % 8 < 4 ? 0 : 4)
+            byte.storeBytes(of: byte.load(as: UInt8.self) | nibble, as: UInt8.self)
+          }
+        }
+        sum = sum.addingProduct(scale.scale, Float(total))
+      }
+      sums[index * panelColumns + column] = sum
+    }
+  }
+}

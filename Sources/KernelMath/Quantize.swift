@@ -1,0 +1,89 @@
+// Rows of floats to 8 bits, and 4-bit weights to 8: q = clamp(round(x / scale + zero), 0, 255), x ≈ scale · (q − zero). The range of a row
+// always includes 0, so that 0 is exact; a row of zeros has scale 0 and every q equal to its zero point 0.
+
+import CKernels
+
+extension KernelSet {
+  @inlinable @inline(__always)
+  public static func quantizeRow(
+    _ x: UnsafePointer<Float>, _ depth: Int, _ row: Int, _ rows: Int, _ tile: UnsafeMutablePointer<UInt8>,
+    _ scale: UnsafeMutablePointer<Float>, _ zero: UnsafeMutablePointer<Float>
+  ) {
+    var low = Lanes.zero, high = Lanes.zero
+    forEachLanes(depth) { i, lanes in
+      let values = load(x, at: i, lanes)
+      low = low.replacing(with: values, where: values .< low)
+      high = larger(high, values)
+    }
+    let top = largest(high), bottom = -largest(Lanes.zero - low)
+    scale.pointee = (top - bottom) / 255
+    zero.pointee = scale.pointee > 0 ? rounded(-bottom / scale.pointee) : 0
+    quantizeRow(x, depth, row, rows, tile, scale: scale.pointee, zero: zero.pointee)
+  }
+
+  @inlinable @inline(__always)
+  public static func quantizeRow(
+    _ x: UnsafePointer<Float>, _ depth: Int, _ row: Int, _ rows: Int, _ tile: UnsafeMutablePointer<UInt8>, scale: Float, zero: Float
+  ) {
+    let inverse = Lanes(repeating: scale > 0 ? 1 / scale : 0), offset = Lanes(repeating: zero)
+    let target = UnsafeMutableRawPointer(tile) + row * 4
+    forEachLanes(depth) { i, lanes in
+      let q = quantized(load(x, at: i, lanes), inverse, offset)
+      let words = SIMD4<UInt32>(packed(q, 0), packed(q, 4), packed(q, 8), packed(q, 12))
+      var k = 0
+      while k < lanes {
+        (target + (i + k) * rows).storeBytes(of: words[k / 4], as: UInt32.self)
+        k += 4
+      }
+    }
+    // Tiles are a multiple of eight deep.
+    let words = (depth + 3) / 4
+    if words % 2 == 1 { (target + words * 4 * rows).storeBytes(of: 0, as: UInt32.self) }
+  }
+
+  /// As integers in the lanes; NaN becomes 0.
+  @inlinable @inline(__always) static func quantized(_ x: Lanes, _ inverse: Lanes, _ zero: Lanes) -> SIMD16<Int32> {
+    var q = zero.addingProduct(x, inverse)
+    q = Lanes.zero.replacing(with: q, where: q .> Lanes.zero)
+    q = q.replacing(with: Lanes(repeating: 255), where: q .> Lanes(repeating: 255))
+    return unsafeBitCast(q + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self) & SIMD16(repeating: 0xff)
+  }
+
+  @inlinable @inline(__always) static func packed(_ q: SIMD16<Int32>, _ i: Int) -> UInt32 {
+    UInt32(truncatingIfNeeded: q[i] | q[i + 1] << 8 | q[i + 2] << 16 | q[i + 3] << 24)
+  }
+
+  /// To the nearest integer, half to even, for magnitudes below 2²².
+  @inlinable @inline(__always) static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }
+
+  @inlinable @inline(__always)
+  public static func expandPanel(
+    _ nibbles: UnsafePointer<UInt8>, _ zeros: UnsafePointer<UInt8>, _ depth: Int, _ group: Int, _ panel: UnsafeMutablePointer<Int8>
+  ) {
+    var start = 0
+    var zero = zeros
+    while start < depth {
+      let count = depth - start < group ? depth - start : group
+      for half in 0..<2 {
+        let offset = repeatedFourTimes(zero + half * 16)
+        var k = start
+        while k < start + count {
+          let bytes = UnsafeRawPointer(nibbles + k * 16 + half * 64).loadUnaligned(as: SIMD64<UInt8>.self)
+          let target = UnsafeMutableRawPointer(panel + k * 32 + half * 64)
+          target.storeBytes(of: (bytes & SIMD64(repeating: 15)) &- offset, as: SIMD64<UInt8>.self)
+          (target + 128).storeBytes(of: ((bytes &>> SIMD64(repeating: 4)) & SIMD64(repeating: 15)) &- offset, as: SIMD64<UInt8>.self)
+          k += 8
+        }
+      }
+      start += count
+      zero += 32
+    }
+  }
+
+  /// Sixteen bytes, each four times.
+  @inlinable @inline(__always) static func repeatedFourTimes(_ p: UnsafePointer<UInt8>) -> SIMD64<UInt8> {
+    var words = SIMD16<UInt32>.zero
+    for i in 0..<16 { words[i] = UInt32(p[i]) &* 0x0101_0101 }
+    return unsafeBitCast(words, to: SIMD64<UInt8>.self)
+  }
+}
