@@ -11,6 +11,8 @@ extension KernelSet {
     while column < g.output.columns {
       forEachTile(g.output, column) { row, rows, sums in
         choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums: sums))
+      } value: { _, _, sum in
+        sum
       }
       panel += g.panel_stride
       column += 32
@@ -22,14 +24,16 @@ extension KernelSet {
   public static func gemm(_ g: ditqk_gemm_u8) {
     forEachTile(g.output, 0) { row, rows, sums in
       choose(rows, IntegerProduct<Self>(tile: g.tiles + row * g.depth, g, sums: sums))
-      dequantize(g, sums, row, rows)
+    } value: { row, i, sum in
+      sum.addingProduct(Lanes(repeating: -g.row_zeros[row]), load(g.weight_sums + i)) * Lanes(repeating: g.row_scales[row])
     }
   }
 
-  /// Calls `body` to fill the sums [rows][32] of each tile, then puts them out.
+  /// Calls `body` to fill the sums [rows][32] of each tile, makes values of sixteen of them at a time, and puts these out.
   @inlinable @inline(__always)
   static func forEachTile(
-    _ output: ditqk_output, _ column: Int, _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void
+    _ output: ditqk_output, _ column: Int, _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
+    value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
   ) {
     // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
     var scratch = InlineArray<28, Lanes>(repeating: .zero)
@@ -38,45 +42,35 @@ extension KernelSet {
       var row = 0
       while row < output.rows {
         let rows = output.rows - row < tileRows ? output.rows - row : tileRows
+        for i in 0..<rows {
+          let line = output.values + (row + i) * output.stride + column
+          ditqk_prefetch_write(line)
+          ditqk_prefetch_write(line + 16)
+        }
         body(row, rows, sums)
-        finish(output, sums, row, rows, column)
+        for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
         row += rows
       }
     }
   }
 
-  /// sums [rows][32] ← row scale · (sums − zero point · weight sum).
+  /// The epilogue of a row of sums [32]: + bias, GELU, gate, into the output.
   @inlinable @inline(__always)
-  static func dequantize(_ g: ditqk_gemm_u8, _ sums: UnsafeMutablePointer<Float>, _ firstRow: Int, _ rows: Int) {
-    for row in 0..<rows {
-      let zero = Lanes(repeating: -g.row_zeros[firstRow + row]), scale = Lanes(repeating: g.row_scales[firstRow + row])
-      let x = sums + row * 32
-      store(load(x).addingProduct(zero, load(g.weight_sums)) * scale, x)
-      store(load(x + 16).addingProduct(zero, load(g.weight_sums + 16)) * scale, x + 16)
-    }
-  }
-
-  /// The epilogue: sums [rows][32] + bias, GELU, gate, into the output.
-  @inlinable @inline(__always)
-  static func finish(_ g: ditqk_output, _ sums: UnsafeMutablePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int) {
-    let width = g.columns - column
-    for row in 0..<rows {
-      let out = g.values + (firstRow + row) * g.stride + column
-      var gate: UnsafePointer<Float>?
-      if let gates = g.gate { gate = gates + (g.first_row + firstRow + row) / g.rows_per_gate * g.gate_stride + column }
-      var i = 0
-      while i < 32 && i < width {
-        let count = width - i < 16 ? width - i : 16
-        var x = load(sums + row * 32 + i)
-        if let bias = g.bias { x += load(bias + column, at: i, count) }
-        if g.gelu != 0 { x = gelu(x) }
-        if g.accumulate != 0 {
-          let before = load(UnsafePointer(out), at: i, count)
-          if let gate { x = before.addingProduct(load(gate, at: i, count), x) } else { x += before }
-        }
-        store(x, out, at: i, count)
-        i += 16
+  static func finish(
+    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int, _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+  ) {
+    let out = g.values + row * g.stride + column
+    var gate: UnsafePointer<Float>?
+    if let gates = g.gate { gate = gates + (g.first_row + row) / g.rows_per_gate * g.gate_stride + column }
+    forEachLanes(g.columns - column < 32 ? g.columns - column : 32) { i, count in
+      var x = value(row, i, load(sums + i))
+      if let bias = g.bias { x += load(bias + column, at: i, count) }
+      if g.gelu != 0 { x = gelu(x) }
+      if g.accumulate != 0 {
+        let before = load(UnsafePointer(out), at: i, count)
+        if let gate { x = before.addingProduct(load(gate, at: i, count), x) } else { x += before }
       }
+      store(x, out, at: i, count)
     }
   }
 }

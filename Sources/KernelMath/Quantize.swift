@@ -29,7 +29,7 @@ extension KernelSet {
     let target = UnsafeMutableRawPointer(tile) + row * 4
     forEachLanes(depth) { i, lanes in
       let q = quantized(load(x, at: i, lanes), inverse, offset)
-      let words = SIMD4<UInt32>(packed(q, 0), packed(q, 4), packed(q, 8), packed(q, 12))
+      let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
       var k = 0
       while k < lanes {
         (target + (i + k) * rows).storeBytes(of: words[k / 4], as: UInt32.self)
@@ -41,16 +41,12 @@ extension KernelSet {
     if words % 2 == 1 { (target + words * 4 * rows).storeBytes(of: 0, as: UInt32.self) }
   }
 
-  /// As integers in the lanes; NaN becomes 0.
+  /// As integers in the low bytes of the lanes; NaN becomes 0.
   @inlinable @inline(__always) static func quantized(_ x: Lanes, _ inverse: Lanes, _ zero: Lanes) -> SIMD16<Int32> {
     var q = zero.addingProduct(x, inverse)
     q = Lanes.zero.replacing(with: q, where: q .> Lanes.zero)
     q = q.replacing(with: Lanes(repeating: 255), where: q .> Lanes(repeating: 255))
-    return unsafeBitCast(q + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self) & SIMD16(repeating: 0xff)
-  }
-
-  @inlinable @inline(__always) static func packed(_ q: SIMD16<Int32>, _ i: Int) -> UInt32 {
-    UInt32(truncatingIfNeeded: q[i] | q[i + 1] << 8 | q[i + 2] << 16 | q[i + 3] << 24)
+    return unsafeBitCast(q + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self)
   }
 
   /// To the nearest integer, half to even, for magnitudes below 2²².
@@ -68,16 +64,20 @@ extension KernelSet {
         let offset = repeatedFourTimes(zero + half * 16)
         var k = start
         while k < start + count {
-          let bytes = UnsafeRawPointer(nibbles + k * 16 + half * 64).loadUnaligned(as: SIMD64<UInt8>.self)
+          let pairs = UnsafeRawPointer(nibbles + k * 16 + half * 64).loadUnaligned(as: SIMD16<UInt32>.self)
           let target = UnsafeMutableRawPointer(panel + k * 32 + half * 64)
-          target.storeBytes(of: (bytes & SIMD64(repeating: 15)) &- offset, as: SIMD64<UInt8>.self)
-          (target + 128).storeBytes(of: ((bytes &>> SIMD64(repeating: 4)) & SIMD64(repeating: 15)) &- offset, as: SIMD64<UInt8>.self)
+          target.storeBytes(of: lowNibbles(pairs) &- offset, as: SIMD64<UInt8>.self)
+          (target + 128).storeBytes(of: lowNibbles(pairs &>> SIMD16(repeating: 4)) &- offset, as: SIMD64<UInt8>.self)
           k += 8
         }
       }
       start += count
       zero += 32
     }
+  }
+
+  @inlinable @inline(__always) static func lowNibbles(_ x: SIMD16<UInt32>) -> SIMD64<UInt8> {
+    unsafeBitCast(x & SIMD16(repeating: 0x0f0f_0f0f), to: SIMD64<UInt8>.self)
   }
 
   /// Sixteen bytes, each four times.

@@ -102,6 +102,13 @@ typedef float ditqk_f32x8 __attribute__((ext_vector_type(8)));
 static inline ditqk_f32x16 ditqk_floats(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_f32x16); }
 static inline ditqk_f32x8 ditqk_floats8(ditqk_i32x8 x) { return __builtin_convertvector(x, ditqk_f32x8); }
 
+/* The low bytes of sixteen integers. */
+typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));
+static inline ditqk_u8x16 ditqk_narrow(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_u8x16); }
+
+/* Asks for a line of memory that will be written, so that the write does not wait for it. */
+static inline void ditqk_prefetch_write(const void *p) { __builtin_prefetch(p, 1); }
+
 /* Sixteen sums of four products of unsigned `a` (repeated) and signed bytes, exact in 32 bits. */
 typedef int16_t ditqk_i16x16 __attribute__((ext_vector_type(16)));
 #if defined(__AVX512VNNI__)

@@ -8,13 +8,13 @@ import Testing
 /// ½x(1 + tanh(√(2/π)(x + 0.044715x³))), and how far a float's may be from it.
 ///
 /// The library computes x / (1 + e^z) with z = −2u. Its z has four roundings, so that e^z is off by 4|z| roundoffs and the few of e itself; the
-/// sum and the quotient add two. Beyond 88, z is cut, and the result is |x| e⁻⁸⁸ at most instead of less.
+/// sum and the quotient add two. Beyond 88, z is cut, and the result is |x| e⁻⁸⁸ at most instead of less. A subnormal is off by half of 2⁻¹⁴⁹.
 private func gelu(_ value: Float) -> (value: Double, tolerance: Double) {
   let x = Double(value)
   let u = (2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)
   // ½(1 + tanh u) without cancellation: for u far below 0, tanh u is −1 to the last bit.
   let result = u > 0 ? 0.5 * x * (1 + tanh(u)) : x * exp(2 * u) / (1 + exp(2 * u))
-  return (result, abs(result) * roundoff * (8 + 8 * abs(u)) + abs(x) * 1e-37)
+  return (result, abs(result) * roundoff * (8 + 8 * abs(u)) + abs(x) * 1e-37 + 0x1p-150)
 }
 
 /// Rows and outputs on both sides of every tile and panel.
