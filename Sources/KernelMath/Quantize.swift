@@ -76,6 +76,22 @@ extension KernelSet {
     }
   }
 
+  @inlinable @inline(__always)
+  public static func dequantizePanel(
+    _ numbers: UnsafePointer<Int8>, _ scales: UnsafePointer<Float>, _ depth: Int, _ group: Int, _ panel: UnsafeMutablePointer<Float>
+  ) {
+    for k in 0..<depth / 4 {
+      let scale = scales + k * 4 / group * 32
+      for half in 0..<2 {
+        let words = UnsafeRawPointer(numbers + k * 128 + half * 64).loadUnaligned(as: SIMD16<Int32>.self)
+        for i in 0..<4 {
+          let values = (words &<< SIMD16(repeating: Int32(24 - 8 * i))) &>> SIMD16(repeating: 24)
+          store(ditqk_floats(values) * load(scale + half * 16), panel + (k * 4 + i) * 32 + half * 16)
+        }
+      }
+    }
+  }
+
   @inlinable @inline(__always) static func lowNibbles(_ x: SIMD16<UInt32>) -> SIMD64<UInt8> {
     unsafeBitCast(x & SIMD16(repeating: 0x0f0f_0f0f), to: SIMD64<UInt8>.self)
   }

@@ -42,6 +42,7 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_row: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
     quantize_row_static: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
+    dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!) },
     pack_panel: { AVX2.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX2.copyPanel($0!, $1, $2, $3, $4!) },

@@ -40,6 +40,7 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_row: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
     quantize_row_static: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
+    dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX512.packRows($0!, $1, $2, $3!) },
     pack_panel: { AVX512.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX512.copyPanel($0!, $1, $2, $3, $4!) },

@@ -20,6 +20,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_row: { Generic.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
     quantize_row_static: { Generic.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
+    dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!) },
     pack_panel: { Generic.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { Generic.copyPanel($0!, $1, $2, $3, $4!) },

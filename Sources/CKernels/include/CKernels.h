@@ -66,6 +66,8 @@ typedef struct ditqk_kernels {
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);
+  /* panel [depth][32] of floats from 8-bit numbers [depth / 4][32][4] and scales [groups][32]. */
+  void (*dequantize_panel)(const int8_t *numbers, const float *scales, intptr_t depth, intptr_t group, float *panel);
   /* tile [depth][count] from `count` rows of depth floats. */
   void (*pack_rows)(const float *const *rows, intptr_t count, intptr_t depth, float *tile);
   /* panel [depth][32] from `count` rows of depth numbers of a stored type at any alignment. */

@@ -66,8 +66,8 @@ extension Executor {
     pool.run(GemmJob(arguments: arguments, weights: linear.weights, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
-  /// Scratch floats a thread needs for stored weights of this depth.
-  static func gemmScratch(depth: Int) -> Int { depth * panelColumns }
+  /// Scratch floats a thread needs for weights of this depth that are no floats in panels: a panel, and a 4-bit one on its way.
+  static func gemmScratch(depth: Int) -> Int { IntegerWeights.depth(depth) * panelColumns + integerScratch(inputs: depth) }
 }
 
 private struct GemmJob: ParallelJob {
@@ -90,6 +90,10 @@ private struct GemmJob: ParallelJob {
       case .stored(let matrix):
         let target = scratch.of(thread: part)
         matrix.packPanel(panel, into: target, kernels)
+        g.panels = UnsafePointer(target)
+      case .integers(let integers), .weightOnly(let integers):
+        let target = scratch.of(thread: part)
+        integers.dequantizePanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
       }
       g.output = whole.part(rows, panel: panel)

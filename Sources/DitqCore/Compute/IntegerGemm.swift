@@ -56,11 +56,10 @@ struct QuantizedRows {
   let rows: Int
   let inputs: Int
 
-  init(_ arena: inout Arena, rows: Int, inputs: Int) {
+  init(_ buffers: RowBuffers, rows: Int, inputs: Int) {
     (self.rows, self.inputs) = (rows, inputs)
-    tiles = arena.reserve(UInt8.self, rows, IntegerWeights.depth(inputs))
-    scales = arena.floats(rows)
-    zeros = arena.floats(rows)
+    tiles = UnsafeMutableRawPointer(buffers.packed).assumingMemoryBound(to: UInt8.self)
+    (scales, zeros) = (buffers.scales, buffers.zeros)
   }
 }
 
@@ -78,9 +77,9 @@ struct ActivationRange {
 }
 
 extension Executor {
-  /// Quantizes x [rows, inputs], rows `stride` floats apart: each by its own range, or all by a given one.
-  func quantize(_ x: UnsafePointer<Float>, stride: Int, by range: ActivationRange? = nil, into packed: QuantizedRows) {
-    pool.run(QuantizeJob(x: x, stride: stride, range: range, packed: packed, kernels: kernels, tileRows: tileRows))
+  /// Quantizes rows: each by its own range, or all by a given one. Scratch: `modulationScratch`, where they are modulated.
+  func quantize(_ source: RowSource, by range: ActivationRange?, into packed: QuantizedRows) {
+    pool.run(QuantizeJob(source: source, range: range, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias). Scratch: `integerScratch`.
@@ -97,13 +96,30 @@ extension Executor {
   static func integerScratch(inputs: Int) -> Int { IntegerWeights.depth(inputs) * panelColumns / 4 }
 }
 
+extension IntegerWeights {
+  /// The numbers of a panel in 8 bits: in place, or expanded into `scratch`.
+  func eightBitPanel(_ index: Int, _ scratch: UnsafeMutablePointer<Float>, _ kernels: ditqk_kernels) -> UnsafePointer<Int8> {
+    let start = numbers + index * panelByteCount
+    guard bits == 4 else { return UnsafePointer(start.assumingMemoryBound(to: Int8.self)) }
+    let expanded = UnsafeMutableRawPointer(scratch).assumingMemoryBound(to: Int8.self)
+    kernels.expand_panel(start.assumingMemoryBound(to: UInt8.self), zeros + index * groups * panelColumns, depth, group, expanded)
+    return UnsafePointer(expanded)
+  }
+
+  /// A panel as floats [depth][32], with room for a 4-bit one behind it.
+  func dequantizePanel(_ index: Int, into panel: UnsafeMutablePointer<Float>, _ kernels: ditqk_kernels) {
+    let numbers = eightBitPanel(index, panel + depth * panelColumns, kernels)
+    kernels.dequantize_panel(numbers, scales + index * groups * panelColumns, depth, group, panel)
+  }
+}
+
 private struct QuantizeJob: ParallelJob {
-  let x: UnsafePointer<Float>
-  let stride: Int
+  let source: RowSource
   let range: ActivationRange?
   let packed: QuantizedRows
   let kernels: ditqk_kernels
   let tileRows: Int
+  let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
     for tile in share(of: (packed.rows + tileRows - 1) / tileRows, part: part, of: parts) {
@@ -111,13 +127,13 @@ private struct QuantizeJob: ParallelJob {
       let count = min(tileRows, packed.rows - first)
       let target = packed.tiles + first * IntegerWeights.depth(packed.inputs)
       for row in 0..<count {
-        let source = x + (first + row) * stride
+        let values = source.row(first + row, packed.inputs, kernels, scratch.of(thread: part))
         if let range {
           packed.scales[first + row] = range.scale
           packed.zeros[first + row] = range.zero
-          kernels.quantize_row_static(source, packed.inputs, row, count, target, range.scale, range.zero)
+          kernels.quantize_row_static(values, packed.inputs, row, count, target, range.scale, range.zero)
         } else {
-          kernels.quantize_row(source, packed.inputs, row, count, target, packed.scales + first + row, packed.zeros + first + row)
+          kernels.quantize_row(values, packed.inputs, row, count, target, packed.scales + first + row, packed.zeros + first + row)
         }
       }
     }
@@ -138,17 +154,8 @@ private struct IntegerGemmJob: ParallelJob {
     let rows = grid.rows(part, x.rows, tileRows: tileRows)
     guard !rows.isEmpty else { return }
     for panel in grid.panels(part) {
-      let numbers = weights.numbers + panel * weights.panelByteCount
-      var eightBits = UnsafeRawPointer(numbers)
-      if weights.bits == 4 {
-        let expanded = UnsafeMutableRawPointer(scratch.of(thread: part))
-        kernels.expand_panel(
-          numbers.assumingMemoryBound(to: UInt8.self), weights.zeros + panel * groupRow, depth, weights.group,
-          expanded.assumingMemoryBound(to: Int8.self))
-        eightBits = UnsafeRawPointer(expanded)
-      }
       var g = ditqk_gemm_u8(
-        tiles: x.tiles + rows.lowerBound * depth, panel: eightBits.assumingMemoryBound(to: Int8.self),
+        tiles: x.tiles + rows.lowerBound * depth, panel: weights.eightBitPanel(panel, scratch.of(thread: part), kernels),
         scales: weights.scales + panel * groupRow, weight_sums: weights.sums + panel * panelColumns,
         row_scales: x.scales + rows.lowerBound, row_zeros: x.zeros + rows.lowerBound, depth: depth, group: weights.group,
         output: whole.part(rows, panel: panel))

@@ -3,20 +3,9 @@
 import CKernels
 
 extension Executor {
-  /// Packs x [rows, depth], rows `stride` floats apart.
-  func pack(_ x: UnsafePointer<Float>, rows: Int, depth: Int, stride: Int, into tiles: UnsafeMutablePointer<Float>) -> PackedRows {
-    let packed = PackedRows(tiles: tiles, rows: rows, depth: depth)
-    pool.run(PackJob(x: x, stride: stride, packed: packed, modulation: nil, kernels: kernels, tileRows: tileRows, scratch: scratch))
-    return packed
-  }
-
-  /// Packs LayerNorm(x) · (1 + scale) + shift. Scratch: `modulationScratch`.
-  func packModulated(_ x: UnsafePointer<Float>, rows: Int, depth: Int, _ modulation: Modulation, into tiles: UnsafeMutablePointer<Float>)
-    -> PackedRows
-  {
-    let packed = PackedRows(tiles: tiles, rows: rows, depth: depth)
-    pool.run(PackJob(x: x, stride: depth, packed: packed, modulation: modulation, kernels: kernels, tileRows: tileRows, scratch: scratch))
-    return packed
+  /// Packs rows of floats. Scratch: `modulationScratch`, where they are modulated.
+  func pack(_ source: RowSource, into packed: PackedRows) {
+    pool.run(PackJob(source: source, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
   static func modulationScratch(depth: Int, tileRows: Int) -> Int { tileRows * depth }
@@ -32,10 +21,8 @@ struct Modulation {
 }
 
 private struct PackJob: ParallelJob {
-  let x: UnsafePointer<Float>
-  let stride: Int
+  let source: RowSource
   let packed: PackedRows
-  let modulation: Modulation?
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
@@ -46,18 +33,21 @@ private struct PackJob: ParallelJob {
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
       withRowPointers { rows in
-        for row in 0..<count {
-          let source = x + (first + row) * stride
-          rows[row] = source
-          guard let modulation else { continue }
-          let target = scratch.of(thread: part) + row * depth
-          let offset = (first + row) / modulation.rowsPerImage * modulation.stride
-          kernels.modulate(source, modulation.shift + offset, modulation.scale + offset, modulation.epsilon, depth, target)
-          rows[row] = UnsafePointer(target)
-        }
+        for row in 0..<count { rows[row] = source.row(first + row, depth, kernels, scratch.of(thread: part) + row * depth) }
         kernels.pack_rows(rows, count, depth, packed.tiles + first * depth)
       }
     }
+  }
+}
+
+extension RowSource {
+  /// Row `index`, in place, or modulated into `scratch`.
+  func row(_ index: Int, _ depth: Int, _ kernels: ditqk_kernels, _ scratch: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
+    let row = values + index * stride(inputs: depth)
+    guard let modulation else { return row }
+    let offset = index / modulation.rowsPerImage * modulation.stride
+    kernels.modulate(row, modulation.shift + offset, modulation.scale + offset, modulation.epsilon, depth, scratch)
+    return UnsafePointer(scratch)
   }
 }
 

@@ -15,12 +15,12 @@ struct DiTForward {
   ) throws(DitqError) {
     precondition(images <= workspace.images && images % inputs == 0)
     embedPatches(x, inputs: inputs, images: images)  // stream (B, T, D)
-    let c = condition(timesteps, labels, images)  // (B, D), packed
+    condition(timesteps, labels, images)  // conditioning (B, D)
     for block in weights.blocks {
       try checkpoint()
-      run(block, c, images)
+      run(block, images)
     }
-    finish(c, images, output)  // (B, outputChannels, S, S)
+    finish(images, output)  // (B, outputChannels, S, S)
   }
 
   // MARK: - Embeddings
@@ -28,9 +28,10 @@ struct DiTForward {
   private func embedPatches(_ x: UnsafePointer<Float>, inputs: Int, images: Int) {
     let tokens = config.tokenCount, width = config.hiddenSize, w = workspace
     for input in 0..<inputs { cutPatches(x + input * config.latentCount, into: w.attended + input * tokens * config.patchInputs) }
-    let patches = executor.pack(w.attended, rows: inputs * tokens, depth: config.patchInputs, stride: config.patchInputs, into: w.packed)
     for input in 0..<inputs { (w.stream + input * tokens * width).update(from: weights.positions, count: tokens * width) }
-    executor.gemm(patches, weights.patchEmbedding, into: w.stream, stride: width, Epilogue(accumulate: true))
+    executor.apply(
+      weights.patchEmbedding, to: .plain(w.attended, stride: config.patchInputs), rows: inputs * tokens, w.packed, into: w.stream,
+      stride: width, Epilogue(accumulate: true))
     for copy in stride(from: inputs, to: images, by: inputs) {
       (w.stream + copy * tokens * width).update(from: w.stream, count: inputs * tokens * width)
     }
@@ -50,46 +51,59 @@ struct DiTForward {
     }
   }
 
-  /// SiLU(c), packed, with c = MLP(features of t) + embedding of the label.
-  private func condition(_ timesteps: UnsafePointer<Float>, _ labels: UnsafePointer<Int32>, _ images: Int) -> PackedRows {
+  /// SiLU(c) with c = MLP(features of t) + embedding of the label.
+  private func condition(_ timesteps: UnsafePointer<Float>, _ labels: UnsafePointer<Int32>, _ images: Int) {
     let width = config.hiddenSize, w = workspace, features = DiTConfig.timestepFeatures
     for image in 0..<images {
       fillTimestepFeatures(
         w.features + image * features, timestep: timesteps[image], divisor: config.compatibility.frequencyDivisor)
     }
-    var rows = executor.pack(w.features, rows: images, depth: features, stride: features, into: w.packedConditioning)
-    executor.gemm(rows, weights.timestepIn, into: w.conditioning, stride: width)
+    executor.apply(
+      weights.timestepIn, to: .plain(w.features, stride: features), rows: images, w.packedConditioning, into: w.embedded, stride: width)
+    executor.silu(w.embedded, count: images * width)
+    for image in 0..<images { weights.labels.copyRow(Int(labels[image]), to: w.conditioning + image * width, executor.kernels) }
+    executor.apply(
+      weights.timestepOut, to: .plain(w.embedded, stride: width), rows: images, w.packedConditioning, into: w.conditioning, stride: width,
+      Epilogue(accumulate: true))
     executor.silu(w.conditioning, count: images * width)
-    rows = executor.pack(w.conditioning, rows: images, depth: width, stride: width, into: w.packedConditioning)
-    for image in 0..<images { weights.labels.copyRow(Int(labels[image]), to: w.features + image * width, executor.kernels) }
-    executor.gemm(rows, weights.timestepOut, into: w.features, stride: width, Epilogue(accumulate: true))
-    executor.silu(w.features, count: images * width)
-    return executor.pack(w.features, rows: images, depth: width, stride: width, into: w.packedConditioning)
   }
 
   // MARK: - Blocks
 
   /// x += gate · attention(LN(x) · (1 + scale) + shift), then the same with the MLP.
-  private func run(_ block: DiTBlock, _ c: PackedRows, _ images: Int) {
-    let width = config.hiddenSize, rows = images * config.tokenCount, w = workspace
-    executor.gemm(c, block.modulation, into: w.modulation, stride: 6 * width)  // (B, 6D)
+  private func run(_ block: DiTBlock, _ images: Int) {
+    let width = config.hiddenSize, mlp = config.mlpSize, w = workspace
+    modulate(block.modulation, chunks: 6, images)  // (B, 6D)
 
-    var input = executor.packModulated(w.stream, rows: rows, depth: width, modulation(0, of: 6, DiTConfig.normEpsilon), into: w.packed)
-    executor.gemm(input, block.qkv, into: w.qkv, stride: 3 * width)  // (B, T, 3D)
+    apply(block.qkv, to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
     executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
-    input = executor.pack(w.attended, rows: rows, depth: width, stride: width, into: w.packed)
-    executor.gemm(input, block.proj, into: w.stream, stride: width, gated(by: 2))
+    apply(block.proj, to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
-    input = executor.packModulated(w.stream, rows: rows, depth: width, modulation(3, of: 6, config.secondNormEpsilon), into: w.packed)
-    executor.gemm(input, block.fc1, into: w.expanded, stride: config.mlpSize, Epilogue(gelu: true))  // (B, T, mlp)
-    input = executor.pack(w.expanded, rows: rows, depth: config.mlpSize, stride: config.mlpSize, into: w.packed)
-    executor.gemm(input, block.fc2, into: w.stream, stride: width, gated(by: 5))
+    apply(block.fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))  // (B, T, mlp)
+    apply(block.fc2, to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
   }
 
-  /// Shift at `chunk` and scale after it, of `chunks` that an adaLN linear puts out.
-  private func modulation(_ chunk: Int, of chunks: Int, _ epsilon: Float) -> Modulation {
+  /// A linear over all tokens of all images, its outputs side by side.
+  private func apply(
+    _ linear: Linear, to source: RowSource, _ images: Int, into output: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = Epilogue()
+  ) {
+    executor.apply(
+      linear, to: source, rows: images * config.tokenCount, workspace.packed, into: output, stride: linear.outputs, epilogue)
+  }
+
+  /// The parameters of a LayerNorm's modulation, for each image.
+  private func modulate(_ linear: Linear, chunks: Int, _ images: Int) {
+    executor.apply(
+      linear, to: .plain(workspace.conditioning, stride: config.hiddenSize), rows: images, workspace.packedConditioning,
+      into: workspace.modulation, stride: chunks * config.hiddenSize)
+  }
+
+  /// LN(x) with the shift at `chunk` and the scale after it, of `chunks` that an adaLN linear puts out.
+  private func modulated(_ chunk: Int, of chunks: Int, _ epsilon: Float) -> RowSource {
     let width = config.hiddenSize, start = workspace.modulation + chunk * width
-    return Modulation(shift: start, scale: start + width, stride: chunks * width, rowsPerImage: config.tokenCount, epsilon: epsilon)
+    return .modulated(
+      workspace.stream,
+      Modulation(shift: start, scale: start + width, stride: chunks * width, rowsPerImage: config.tokenCount, epsilon: epsilon))
   }
 
   private func gated(by chunk: Int) -> Epilogue {
@@ -107,11 +121,10 @@ struct DiTForward {
 
   // MARK: - Final layer
 
-  private func finish(_ c: PackedRows, _ images: Int, _ output: UnsafeMutablePointer<Float>) {
-    let width = config.hiddenSize, rows = images * config.tokenCount, w = workspace
-    executor.gemm(c, weights.finalModulation, into: w.modulation, stride: 2 * width)  // (B, 2D)
-    let input = executor.packModulated(w.stream, rows: rows, depth: width, modulation(0, of: 2, DiTConfig.normEpsilon), into: w.packed)
-    executor.gemm(input, weights.finalLinear, into: w.expanded, stride: config.patchOutputs)  // (B, T, p·p·outputChannels)
+  private func finish(_ images: Int, _ output: UnsafeMutablePointer<Float>) {
+    let w = workspace
+    modulate(weights.finalModulation, chunks: 2, images)  // (B, 2D)
+    apply(weights.finalLinear, to: modulated(0, of: 2, DiTConfig.normEpsilon), images, into: w.expanded)  // (B, T, p·p·outputChannels)
     for image in 0..<images {
       unpatchify(w.expanded + image * config.tokenCount * config.patchOutputs, into: output + image * config.outputCount)
     }

@@ -7,7 +7,7 @@ struct DiTWorkspace {
   /// The residual stream [images · tokens, hidden].
   let stream: UnsafeMutablePointer<Float>
   /// The left matrix of the next GEMM, packed: [images · tokens, max(hidden, mlp)].
-  let packed: UnsafeMutablePointer<Float>
+  let packed: RowBuffers
   /// [images · tokens, 3 · hidden].
   let qkv: UnsafeMutablePointer<Float>
   let attentionBuffers: AttentionBuffers
@@ -15,11 +15,13 @@ struct DiTWorkspace {
   let attended: UnsafeMutablePointer<Float>
   /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer.
   let expanded: UnsafeMutablePointer<Float>
-  /// Timestep features, then the embeddings of timestep and label [images, max(256, hidden)].
+  /// Of the timesteps [images, 256], and after the first linear [images, hidden].
   let features: UnsafeMutablePointer<Float>
+  let embedded: UnsafeMutablePointer<Float>
+  /// SiLU(c) [images, hidden].
   let conditioning: UnsafeMutablePointer<Float>
-  /// SiLU(c), packed, for all modulations.
-  let packedConditioning: UnsafeMutablePointer<Float>
+  /// Timesteps and conditioning, packed for their linears.
+  let packedConditioning: RowBuffers
   /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
   let modulation: UnsafeMutablePointer<Float>
 
@@ -27,14 +29,15 @@ struct DiTWorkspace {
     let width = config.hiddenSize, tokens = config.tokenCount
     self.images = images
     stream = arena.floats(images, tokens, width)
-    packed = arena.floats(images, tokens, max(width, config.mlpSize, config.patchInputs))
+    packed = RowBuffers(&arena, rows: images * tokens, inputs: max(width, config.mlpSize, config.patchInputs))
     qkv = arena.floats(images, tokens, 3, width)
     attentionBuffers = AttentionBuffers(&arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize)
     attended = arena.floats(images, tokens, max(width, config.patchInputs))
     expanded = arena.floats(images, tokens, max(config.mlpSize, config.patchOutputs))
-    features = arena.floats(images, max(width, DiTConfig.timestepFeatures))
+    features = arena.floats(images, DiTConfig.timestepFeatures)
+    embedded = arena.floats(images, width)
     conditioning = arena.floats(images, width)
-    packedConditioning = arena.floats(images, max(width, DiTConfig.timestepFeatures))
+    packedConditioning = RowBuffers(&arena, rows: images, inputs: max(width, DiTConfig.timestepFeatures))
     modulation = arena.floats(images, 6, width)
   }
 
@@ -42,7 +45,7 @@ struct DiTWorkspace {
   static func scratch(_ config: DiTConfig, tileRows: Int) -> Int {
     let deepest = max(config.hiddenSize, config.mlpSize, config.patchInputs, DiTConfig.timestepFeatures)
     return max(
-      Executor.gemmScratch(depth: deepest), Executor.modulationScratch(depth: config.hiddenSize, tileRows: tileRows),
+      Executor.linearScratch(inputs: deepest, tileRows: tileRows),
       Executor.attentionScratch(tokens: config.tokenCount, headSize: config.headSize, tileRows: tileRows))
   }
 }

@@ -68,7 +68,7 @@ struct ParameterLoader {
       let (tensor, type) = try tensor(name + ".bias", shape: [part])
       if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, part, bias + index * part) }
     }
-    return Linear(matrix, bias: bias)
+    return Linear(weights: .stored(matrix), outputs: outputs, inputs: inputs, bias: bias)
   }
 
   /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses.

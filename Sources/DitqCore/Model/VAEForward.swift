@@ -4,7 +4,7 @@ struct VAEWorkspace {
   fileprivate let images: InlineArray<3, UnsafeMutablePointer<Float>>
   fileprivate let norm: GroupNormBuffers
   /// For the attention in the middle: packed rows, qkv, output.
-  fileprivate let packed: UnsafeMutablePointer<Float>
+  fileprivate let packed: RowBuffers
   fileprivate let qkv: UnsafeMutablePointer<Float>
   fileprivate let attended: UnsafeMutablePointer<Float>
   fileprivate let attention: AttentionBuffers
@@ -23,7 +23,7 @@ struct VAEWorkspace {
     }
     images = [arena.floats(floats), arena.floats(floats), arena.floats(floats)]
     norm = GroupNormBuffers(&arena, height: size, channels: widest)
-    packed = arena.floats(tokens, innermost)
+    packed = RowBuffers(&arena, rows: tokens, inputs: innermost)
     qkv = arena.floats(tokens, 3, innermost)
     attended = arena.floats(tokens, innermost)
     attention = AttentionBuffers(&arena, images: 1, tokens: tokens, heads: 1, headSize: innermost)
@@ -31,7 +31,7 @@ struct VAEWorkspace {
 
   static func scratch(_ config: VAEConfig, latentSize: Int, tileRows: Int) -> Int {
     var most = Executor.attentionScratch(tokens: latentSize * latentSize, headSize: config.blockChannels.last!, tileRows: tileRows)
-    most = max(most, Executor.gemmScratch(depth: config.blockChannels.last!))
+    most = max(most, Executor.linearScratch(inputs: config.blockChannels.last!, tileRows: tileRows))
     for channels in config.blockChannels + [config.latentChannels] {
       for depth in [channels, 9 * channels] {
         most = max(most, Executor.convolutionScratch(depth: depth, inputs: channels, tileRows: tileRows))
@@ -112,14 +112,14 @@ struct VAEForward {
   private func attend(_ state: inout State, _ attention: VAEAttention) {
     let channels = attention.norm.channels, tokens = state.size * state.size, w = workspace
     normalize(state, state.x, attention.norm, silu: false)
-    let rows = executor.pack(state.a, rows: tokens, depth: channels, stride: channels, into: w.packed)
-    executor.gemm(rows, attention.qkv, into: w.qkv, stride: 3 * channels)
+    executor.apply(attention.qkv, to: .plain(state.a, stride: channels), rows: tokens, w.packed, into: w.qkv, stride: 3 * channels)
     let qkv = UnsafePointer(w.qkv)
     let input = AttentionInput(
       query: qkv, key: qkv + channels, value: qkv + 2 * channels, stride: 3 * channels, images: 1, tokens: tokens, heads: 1,
       headSize: channels)
     executor.attend(input, w.attention, into: w.attended)
-    let result = executor.pack(w.attended, rows: tokens, depth: channels, stride: channels, into: w.packed)
-    executor.gemm(result, attention.out, into: state.x, stride: channels, Epilogue(accumulate: true))
+    executor.apply(
+      attention.out, to: .plain(w.attended, stride: channels), rows: tokens, w.packed, into: state.x, stride: channels,
+      Epilogue(accumulate: true))
   }
 }

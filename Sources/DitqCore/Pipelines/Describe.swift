@@ -48,6 +48,8 @@ extension Linear.Weights {
   fileprivate var formatName: String {
     switch self {
     case .packed: "F32"
+    case .integers(let weights): "W\(weights.bits)A8"
+    case .weightOnly(let weights): "W\(weights.bits)"
     case .stored(let matrix):
       switch matrix.type {
       case .f32: "F32"

@@ -1,5 +1,6 @@
 // A linear layer by itself: weights packed once, in float or quantized, applied to rows of floats. What `ditq bench gemm` measures.
 
+import CKernels
 import Synchronization
 
 package struct LinearOptions {
@@ -17,19 +18,13 @@ package struct LinearOptions {
 package final class PackedLinear {
   package let outputs: Int
   package let inputs: Int
-  private let weights: Weights
-  private let bias: UnsafePointer<Float>?
+  private let linear: Linear
   private let range: ActivationRange?
   private let memory: Block
   private let instructionSet: InstructionSet
   /// Threads and memory of the last call, kept for the next one unless another call has them.
   private var bench: Bench?
   private let isTaken = Atomic<Bool>(false)
-
-  private enum Weights {
-    case floats(UnsafePointer<Float>)
-    case integers(IntegerWeights)
-  }
 
   /// weights [outputs, inputs] and bias [outputs] are copied.
   @export(interface)
@@ -54,27 +49,27 @@ package final class PackedLinear {
     memory = try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear")
     var arena = Arena(memory.start)
     let (packed, biasCopy) = PackedLinear.reserve(&arena, outputs, inputs, format)
-    self.weights = packed
     if let bias { biasCopy.update(from: bias, count: outputs) }
-    self.bias = bias == nil ? nil : UnsafePointer(biasCopy)
-    fill(weights, format)
+    linear = Linear(weights: packed, outputs: outputs, inputs: inputs, bias: bias == nil ? nil : UnsafePointer(biasCopy))
+    fill(StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), format)
   }
 
   private static func reserve(
     _ arena: inout Arena, _ outputs: Int, _ inputs: Int, _ format: WeightFormat
-  ) -> (Weights, UnsafeMutablePointer<Float>) {
+  ) -> (Linear.Weights, UnsafeMutablePointer<Float>) {
     let bias = arena.floats(outputs)
-    guard format.bits != 32 else { return (.floats(arena.floats(panelCount(outputs), panelColumns, inputs)), bias) }
+    guard format.bits != 32 else { return (.packed(arena.floats(panelCount(outputs), panelColumns, inputs)), bias) }
     return (.integers(IntegerWeights(&arena, outputs: outputs, inputs: inputs, bits: format.bits, group: format.group)), bias)
   }
 
-  private func fill(_ source: UnsafePointer<Float>, _ format: WeightFormat) {
+  private func fill(_ source: StoredMatrix, _ format: WeightFormat) {
+    let kernels = instructionSet.kernels
     for panel in 0..<panelCount(outputs) {
-      switch weights {
-      case .integers(let integers): integers.fillPanel(panel, from: source, format)
-      case .floats(let panels):
-        let matrix = StoredMatrix(floats: source, outputs: outputs, inputs: inputs)
-        matrix.packPanel(panel, into: UnsafeMutablePointer(mutating: panels) + panel * panelColumns * inputs, instructionSet.kernels)
+      switch linear.weights {
+      case .integers(let integers), .weightOnly(let integers): integers.fillPanel(panel, from: source, format, kernels)
+      case .packed(let panels):
+        source.packPanel(panel, into: UnsafeMutablePointer(mutating: panels) + panel * panelColumns * inputs, kernels)
+      case .stored: preconditionFailure("a packed linear has no stored weights")
       }
     }
   }
@@ -99,16 +94,14 @@ package final class PackedLinear {
 
   private func apply(_ x: UnsafePointer<Float>, _ rows: Int, _ y: UnsafeMutablePointer<Float>, _ bench: Bench) {
     var arena = Arena(bench.memory.start)
-    let scratch = ThreadScratch(&arena, threads: bench.pool.threads, floatsPerThread: Executor.integerScratch(inputs: inputs))
+    let (buffers, scratch) = Bench.reserve(&arena, rows: bench.rows, inputs: inputs, threads: bench.pool.threads)
     let executor = Executor(pool: bench.pool, kernels: instructionSet.kernels, scratch: scratch)
-    switch weights {
-    case .floats(let panels):
-      let packed = executor.pack(x, rows: rows, depth: inputs, stride: inputs, into: arena.floats(rows, inputs))
-      executor.gemm(packed, Linear(packed: panels, outputs: outputs, inputs: inputs, bias: bias), into: y, stride: outputs)
-    case .integers(let integers):
-      let packed = QuantizedRows(&arena, rows: rows, inputs: inputs)
-      executor.quantize(x, stride: inputs, by: range, into: packed)
-      executor.gemm(packed, integers, bias: bias, into: y, stride: outputs)
+    if let range, case .integers(let weights) = linear.weights {
+      let quantized = QuantizedRows(buffers, rows: rows, inputs: inputs)
+      executor.quantize(.plain(x, stride: inputs), by: range, into: quantized)
+      executor.gemm(quantized, weights, bias: linear.bias, into: y, stride: outputs)
+    } else {
+      executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, buffers, into: y, stride: outputs)
     }
   }
 }
@@ -121,11 +114,14 @@ private final class Bench {
 
   init(rows: Int, inputs: Int, threads: Int) throws(DitqError) {
     var arena = Arena()
-    _ = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))
-    _ = arena.floats(rows, inputs)
-    _ = QuantizedRows(&arena, rows: rows, inputs: inputs)
+    _ = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
     self.rows = rows
     memory = try Block(byteCount: try arena.checkedSize("rows"), from: .system, for: "rows")
     pool = try ThreadPool(threads: threads)
+  }
+
+  static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
+    let scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))
+    return (RowBuffers(&arena, rows: rows, inputs: inputs), scratch)
   }
 }

@@ -84,18 +84,21 @@ struct WeightScale {
 }
 
 extension IntegerWeights {
-  /// Quantizes and packs panel `index` of a matrix of finite floats [outputs, inputs].
-  func fillPanel(_ index: Int, from matrix: UnsafePointer<Float>, _ format: WeightFormat) {
+  /// Quantizes and packs panel `index` of a matrix [outputs, inputs] of finite numbers.
+  func fillPanel(_ index: Int, from matrix: StoredMatrix, _ format: WeightFormat, _ kernels: ditqk_kernels) {
     let base = numbers + index * panelByteCount
     base.initializeMemory(as: UInt8.self, repeating: 0, count: panelByteCount)
     let groupRow = groups * panelColumns
+    let row = UnsafeMutablePointer<Float>.allocate(capacity: inputs)
+    defer { row.deallocate() }
     for column in 0..<panelColumns {
       let output = index * panelColumns + column
+      if output < outputs { matrix.copyRow(output, to: row, kernels) }
       var sum: Float = 0
       for number in 0..<groups {
         let place = index * groupRow + number * panelColumns + column
         let start = number * group, count = output < outputs ? max(0, min(group, inputs - start)) : 0
-        let values = UnsafeBufferPointer(start: count > 0 ? matrix + output * inputs + start : nil, count: count)
+        let values = UnsafeBufferPointer(start: row + min(start, inputs), count: count)
         let scale = WeightScale.best(values, format)
         let offset = bits == 4 && !format.hasZeroPoint ? 8 : scale.zero
         (scales[place], zeros[place]) = (scale.scale, UInt8(offset))

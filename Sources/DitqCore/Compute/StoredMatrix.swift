@@ -1,5 +1,5 @@
-// Weight matrices as the GEMM driver meets them: rows of stored numbers, used in place from the file and packed a panel at a time as they
-// are needed; or packed once. Relies on CKernels for the layouts.
+// A float weight matrix as it stands in a file: rows of stored numbers, used in place and packed a panel at a time as they are needed.
+// Relies on CKernels for the layouts.
 
 import CKernels
 
@@ -62,25 +62,3 @@ extension ElementType {
 let panelColumns = Int(DITQK_PANEL_COLUMNS)
 
 func panelCount(_ columns: Int) -> Int { (columns + panelColumns - 1) / panelColumns }
-
-/// y = x · weightsᵀ + bias.
-struct Linear {
-  enum Weights {
-    case stored(StoredMatrix)
-    /// All panels, one after the other.
-    case packed(UnsafePointer<Float>)
-  }
-  let weights: Weights
-  let outputs: Int
-  let inputs: Int
-  /// [outputs], or nil.
-  let bias: UnsafePointer<Float>?
-
-  init(_ matrix: StoredMatrix, bias: UnsafePointer<Float>?) {
-    (weights, outputs, inputs, self.bias) = (.stored(matrix), matrix.outputs, matrix.inputs, bias)
-  }
-
-  init(packed panels: UnsafePointer<Float>, outputs: Int, inputs: Int, bias: UnsafePointer<Float>?) {
-    (weights, self.outputs, self.inputs, self.bias) = (.packed(panels), outputs, inputs, bias)
-  }
-}

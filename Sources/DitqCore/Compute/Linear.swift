@@ -1,0 +1,75 @@
+// A linear layer, whatever its weights are, and applying it: rows are brought into the form that the weights ask for, floats in tiles or 8-bit
+// numbers in tiles, through LayerNorm and modulation where asked, in one pass; then the GEMM of that form puts the result out.
+
+/// y = x · weightsᵀ + bias.
+struct Linear {
+  enum Weights {
+    /// Floats, used in place.
+    case stored(StoredMatrix)
+    /// Floats in panels, one after the other.
+    case packed(UnsafePointer<Float>)
+    /// Integers, multiplied with rows quantized each by its own range.
+    case integers(IntegerWeights)
+    /// Integers, turned to floats a panel at a time and multiplied with rows of floats.
+    case weightOnly(IntegerWeights)
+  }
+  let weights: Weights
+  let outputs: Int
+  let inputs: Int
+  /// [outputs], or nil.
+  let bias: UnsafePointer<Float>?
+}
+
+/// The rows that a linear is applied to.
+enum RowSource {
+  /// [rows, inputs], so many floats apart.
+  case plain(UnsafePointer<Float>, stride: Int)
+  /// LayerNorm(x) · (1 + scale) + shift of x [rows, inputs].
+  case modulated(UnsafePointer<Float>, Modulation)
+
+  var values: UnsafePointer<Float> {
+    switch self {
+    case .plain(let x, _), .modulated(let x, _): x
+    }
+  }
+
+  func stride(inputs: Int) -> Int { if case .plain(_, let stride) = self { stride } else { inputs } }
+
+  var modulation: Modulation? { if case .modulated(_, let modulation) = self { modulation } else { nil } }
+}
+
+/// Room for packed rows: floats, or as many 8-bit numbers with a scale and a zero point each.
+struct RowBuffers {
+  let packed: UnsafeMutablePointer<Float>
+  let scales: UnsafeMutablePointer<Float>
+  let zeros: UnsafeMutablePointer<Float>
+
+  init(_ arena: inout Arena, rows: Int, inputs: Int) {
+    packed = arena.floats(rows, IntegerWeights.depth(inputs))
+    scales = arena.floats(rows)
+    zeros = arena.floats(rows)
+  }
+}
+
+extension Executor {
+  /// output [rows, stride] ← epilogue(source · weightsᵀ + bias). Scratch: `linearScratch`.
+  func apply(
+    _ linear: Linear, to source: RowSource, rows: Int, _ buffers: RowBuffers, into output: UnsafeMutablePointer<Float>, stride: Int,
+    _ epilogue: Epilogue = Epilogue()
+  ) {
+    if case .integers(let weights) = linear.weights {
+      let quantized = QuantizedRows(buffers, rows: rows, inputs: linear.inputs)
+      quantize(source, by: nil, into: quantized)
+      gemm(quantized, weights, bias: linear.bias, into: output, stride: stride, epilogue)
+    } else {
+      let packed = PackedRows(tiles: buffers.packed, rows: rows, depth: linear.inputs)
+      pack(source, into: packed)
+      gemm(packed, linear, into: output, stride: stride, epilogue)
+    }
+  }
+
+  /// Scratch floats a thread needs for a linear of so many inputs.
+  static func linearScratch(inputs: Int, tileRows: Int) -> Int {
+    max(gemmScratch(depth: inputs), modulationScratch(depth: inputs, tileRows: tileRows))
+  }
+}

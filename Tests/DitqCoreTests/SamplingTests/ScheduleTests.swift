@@ -1,0 +1,86 @@
+// Noise schedules and the timesteps of a run, against the settings that the golden cases were made with.
+
+import Foundation
+import Testing
+
+@testable import DitqCore
+
+private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: Int = 1000) -> [Int] {
+  var settings = SamplingSettings()
+  settings.trainSteps = total
+  var result = [Int32](repeating: -1, count: count)
+  NoiseSchedule(settings).fillTimesteps(&result, count: count, compatibility)
+  return result.map { Int($0) }
+}
+
+@Suite("Noise schedules")
+struct ScheduleTests {
+  @Test("ᾱ is the product of 1 − β over linear betas")
+  func alphaBars() {
+    let alphaBars = NoiseSchedule(SamplingSettings()).alphaBars
+    #expect(alphaBars.count == 1000 && alphaBars[0] == 1 - 1e-4)
+    // As a sum of logarithms, whose thousand roundings are below 1e-12.
+    var logarithm = 0.0
+    for t in 0..<1000 {
+      logarithm += log1p(-(1e-4 + (0.02 - 1e-4) * Double(t) / 999))
+      #expect(abs(alphaBars[t] / exp(logarithm) - 1) < 1e-12)
+    }
+    #expect(zip(alphaBars, alphaBars.dropFirst()).allSatisfy { $0 > $1 } && alphaBars[999] > 0)
+    #expect(abs(alphaBars[999] - 4.0358e-5) < 1e-9, "the number that DDPM is known by")
+  }
+
+  @Test("the settings of a file are followed")
+  func settings() {
+    var settings = SamplingSettings()
+    (settings.trainSteps, settings.betaStart, settings.betaEnd) = (3, 0.1, 0.3)
+    let found = NoiseSchedule(settings).alphaBars
+    for (a, b) in zip(found, [0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7]) { #expect(abs(a - b) < 1e-15) }
+    settings.trainSteps = 1
+    #expect(NoiseSchedule(settings).alphaBars == [0.9])
+  }
+
+  @Test("the golden runs visit the timesteps that their code bases listed")
+  func golden() throws {
+    #expect(timesteps(8, .official) == (try Fixture.integers("ddim.timesteps", in: "official-a/golden.json")))
+    #expect(timesteps(8, .diffusers) == (try Fixture.integers("ddim.timesteps", in: "diffusers-a/golden.json")))
+    #expect(timesteps(12, .diffusers) == (try Fixture.integers("ddim.timesteps", in: "diffusers-b/golden.json")))
+    #expect(timesteps(8, .official) == [875, 750, 625, 500, 375, 250, 125, 0])
+    #expect(timesteps(12, .diffusers).prefix(2) == [913, 830] && timesteps(12, .diffusers).last == 0)
+  }
+
+  @Test("where the steps do not divide the training steps, the official code respaces over both ends", arguments: [3, 7, 12, 30, 300, 999])
+  func respacing(count: Int) {
+    let found = timesteps(count, .official)
+    #expect(found.first == 999 && found.last == 0 && found.count == count)
+    #expect(zip(found, found.dropFirst()).allSatisfy { $0 > $1 }, "no timestep twice")
+    let stride = 999 / Double(count - 1)
+    for (i, t) in found.reversed().enumerated() { #expect(abs(Double(t) - stride * Double(i)) <= 0.5 + 1e-9) }
+  }
+
+  /// official-a lists as "ddpm.timesteps" what the public code's fractional stride makes of 8 steps. The library, which takes the name "ddim8" there,
+  /// uses that stride only where it must: over 1001 training steps, which 8 does not divide.
+  @Test("the fractional stride rounds as the public code's own lists do")
+  func respacedGolden() throws {
+    let listed = try Fixture.integers("ddpm.timesteps", in: "official-a/golden.json")
+    #expect(listed == (0..<8).reversed().map { Int((Double($0) * 999 / 7).rounded(.toNearestOrEven)) })
+    #expect(timesteps(8, .official, of: 1001) == (0..<8).reversed().map { Int((Double($0) * 1000 / 7).rounded(.toNearestOrEven)) })
+  }
+
+  @Test("every number of steps visits so many timesteps of the training, downwards to the first", arguments: [Compatibility.official, .diffusers])
+  func everyCount(compatibility: Compatibility) {
+    for count in 1...1000 {
+      let found = timesteps(count, compatibility)
+      let isRight = found.last == 0 && found[0] < 1000 && zip(found, found.dropFirst()).allSatisfy { $0 > $1 }
+      #expect(isRight, "\(count) steps")
+    }
+    #expect(timesteps(1000, compatibility) == (0..<1000).reversed())
+    #expect(timesteps(1, compatibility) == [0])
+  }
+
+  @Test("a training of few steps is visited as well", arguments: [1, 2, 3, 10])
+  func shortTraining(total: Int) {
+    for compatibility in [Compatibility.official, .diffusers] {
+      for count in 1...total { #expect(timesteps(count, compatibility, of: total).allSatisfy { (0..<total).contains($0) }) }
+    }
+  }
+}
