@@ -149,7 +149,7 @@ typedef struct ditq_model_info {
   int32_t latent_height, latent_width, latent_channels;  /* what the transformer denoises; equals the image for a pixel-space model */
   int32_t patch_size, hidden_size, depth, head_count;
   int32_t class_count;                                   /* labels are 0 … class_count-1; class_count is "no class" */
-  int32_t weight_bits, weight_group, activation_bits;    /* 32, 0, 32: a float model */
+  int32_t weight_bits, weight_group, activation_bits;    /* of most layers; 32, 0, 32 for a float model */
   int32_t has_decoder;                                   /* 1: latents go through a VAE decoder that the model holds */
   uint64_t parameter_count;
   uint64_t weights_size;                                 /* bytes that the weights take in memory */
@@ -163,6 +163,57 @@ ditq_status ditq_model_describe_json(const ditq_model *DITQ_NONNULL model, char 
 const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL model, int32_t label);
 /* The label of a name: whole names first, then comma-separated aliases, both without regard to ASCII case. DITQ_NOT_FOUND names the nearest ones. */
 ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
+/* ---- Quantization ------------------------------------------------------------------------------------------------------- */
+
+enum { DITQ_ACTIVATION_AUTO = 0,              /* what gives the best result on this hardware: now DYNAMIC_PER_TOKEN */
+       DITQ_ACTIVATION_STATIC = 1,            /* one range: of ditq_linear alone */
+       DITQ_ACTIVATION_DYNAMIC_PER_TOKEN = 3, /* each token's own range, measured as it runs */
+       DITQ_ACTIVATION_NONE = 4 };            /* float activations: only the weights are quantized */
+enum { DITQ_WEIGHT_AUTO = 0,    /* now ROUND */
+       DITQ_WEIGHT_ROUND = 1,   /* round to nearest in the row's or group's min-max range */
+       DITQ_WEIGHT_MSE = 2 };   /* the clipping of least squared error, group by group */
+enum { DITQ_KEEP_FLOAT = 32 };
+
+/* Overrides for the layers whose name matches a pattern: "blocks.*.mlp.fc2", "*.adaLN_modulation.1", '*' for any run of characters. The last match wins. */
+typedef struct ditq_layer_rule {
+  uint32_t struct_size;
+  int32_t weight_bits; /* 4, 8 or DITQ_KEEP_FLOAT; 0 = as the options say; likewise below, -1 where 0 has a meaning */
+  int32_t weight_group;
+  int32_t activation_bits; /* 8 or DITQ_KEEP_FLOAT */
+  const char *DITQ_NONNULL pattern;
+} ditq_layer_rule;
+
+/* This version measures activations as they run, so the fields that calibrate are not used: leave them as _init made them. */
+typedef struct ditq_quantize_options {
+  uint32_t struct_size;
+  int32_t weight_bits;            /* 8 (default) or 4 */
+  int32_t weight_group;           /* inputs that share a scale: a multiple of 16; 0 = the whole row; -1 = automatic (default): the row for 8 bits, 128 for 4 */
+  int32_t weight_method;          /* DITQ_WEIGHT_… */
+  int32_t activation_bits;        /* 8 (default) */
+  int32_t activation_mode;        /* DITQ_ACTIVATION_AUTO, DYNAMIC_PER_TOKEN or NONE */
+  int32_t observer;               /* 0 */
+  int32_t calibration_steps;      /* not used */
+  int32_t calibration_total_steps;/* not used */
+  int32_t calibration_samples;    /* not used */
+  uint64_t calibration_seed;      /* not used */
+  int32_t balance_channels;       /* 0 */
+  int32_t threads;                /* 0 = every core */
+  double error_budget_db;         /* 0 */
+  const ditq_layer_rule *DITQ_NULLABLE rules;
+  size_t rule_count;
+  ditq_progress_callback DITQ_NULLABLE progress;
+  void *DITQ_NULLABLE progress_context;
+} ditq_quantize_options;
+void ditq_quantize_options_init(ditq_quantize_options *DITQ_NONNULL options);
+
+/*
+ * Quantizes a float model. qkv, proj, fc1 and fc2 of every block run on integers, adaLN linears keep float activations, the rest stays float,
+ * unless a rule says otherwise. 8-bit weights are symmetric, w ≈ scale · p; 4-bit ones in groups have zero points, w ≈ scale · (q − zero).
+ * Closed-form: no training, no gradient. The source is left as it was, and may be closed.
+ */
+ditq_status ditq_quantize(const ditq_model *DITQ_NONNULL source, const ditq_quantize_options *DITQ_NULLABLE options,
+                          ditq_model *DITQ_NULLABLE *DITQ_NONNULL quantized, ditq_error *DITQ_NULLABLE error);
+
 /* ---- Sessions ----------------------------------------------------------------------------------------------------------- */
 
 typedef struct ditq_session ditq_session;
@@ -270,11 +321,6 @@ typedef struct ditq_linear_options {
   float activation_min, activation_max;
   const ditq_allocator *DITQ_NULLABLE allocator;
 } ditq_linear_options;
-enum { DITQ_KEEP_FLOAT = 32 };
-enum { DITQ_ACTIVATION_AUTO = 0, DITQ_ACTIVATION_STATIC = 1, DITQ_ACTIVATION_DYNAMIC_PER_TOKEN = 3 };
-enum { DITQ_WEIGHT_AUTO = 0,
-       DITQ_WEIGHT_ROUND = 1,   /* round to nearest in the row's or group's min-max range */
-       DITQ_WEIGHT_MSE = 2 };   /* the clipping of least squared error, group by group */
 /* weights [outputs, inputs], row-major, as a torch Linear holds them; bias [outputs] or NULL. */
 ditq_status ditq_linear_create(const float *DITQ_NONNULL weights, const float *DITQ_NULLABLE bias, int32_t outputs, int32_t inputs,
                                const ditq_linear_options *DITQ_NULLABLE options, ditq_linear *DITQ_NULLABLE *DITQ_NONNULL linear,

@@ -15,6 +15,13 @@ let abiLayout: StaticString = """
   "patch_size": [28, 4], "hidden_size": [32, 4], "depth": [36, 4], "head_count": [40, 4], "class_count": [44, 4], \
   "weight_bits": [48, 4], "weight_group": [52, 4], "activation_bits": [56, 4], "has_decoder": [60, 4], \
   "parameter_count": [64, 8], "weights_size": [72, 8], "macs_per_forward": [80, 8]}}, \
+  "ditq_layer_rule": {"size": 24, "fields": {"struct_size": [0, 4], "weight_bits": [4, 4], "weight_group": [8, 4], \
+  "activation_bits": [12, 4], "pattern": [16, 8]}}, \
+  "ditq_quantize_options": {"size": 96, "fields": {"struct_size": [0, 4], "weight_bits": [4, 4], "weight_group": [8, 4], \
+  "weight_method": [12, 4], "activation_bits": [16, 4], "activation_mode": [20, 4], "observer": [24, 4], \
+  "calibration_steps": [28, 4], "calibration_total_steps": [32, 4], "calibration_samples": [36, 4], "calibration_seed": [40, 8], \
+  "balance_channels": [48, 4], "threads": [52, 4], "error_budget_db": [56, 8], "rules": [64, 8], "rule_count": [72, 8], \
+  "progress": [80, 8], "progress_context": [88, 8]}}, \
   "ditq_session_options": {"size": 40, "fields": {"struct_size": [0, 4], "threads": [4, 4], "batch_limit": [8, 4], \
   "isa_limit": [12, 4], "allocator": [16, 8], "arena": [24, 8], "arena_size": [32, 8]}}, \
   "ditq_generate_options": {"size": 80, "fields": {"struct_size": [0, 4], "sampler": [4, 4], "steps": [8, 4], "random": [12, 4], \

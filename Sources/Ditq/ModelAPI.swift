@@ -83,8 +83,9 @@ private func describe(_ model: Model, size: UInt32) -> ditq_model_info {
   info.depth = Int32(config.depth)
   info.head_count = Int32(config.headCount)
   info.class_count = Int32(config.classCount)
-  info.weight_bits = Int32(DITQ_KEEP_FLOAT)
-  info.activation_bits = Int32(DITQ_KEEP_FLOAT)
+  info.weight_bits = Int32(model.format.weightBits)
+  info.weight_group = Int32(model.format.weightGroup)
+  info.activation_bits = Int32(model.format.activationBits)
   info.has_decoder = model.hasDecoder ? 1 : 0
   info.parameter_count = UInt64(model.parameterCount)
   info.weights_size = UInt64(model.weightsByteCount)

@@ -102,7 +102,24 @@ class LinearOptions(Sized):
     ]  # fmt: skip
 
 
+class LayerRule(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("weight_bits", c_int32), ("weight_group", c_int32), ("activation_bits", c_int32), ("pattern", c_char_p),
+    ]  # fmt: skip
+
+
+class QuantizeOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("weight_bits", c_int32), ("weight_group", c_int32), ("weight_method", c_int32), ("activation_bits", c_int32),
+        ("activation_mode", c_int32), ("observer", c_int32), ("calibration_steps", c_int32), ("calibration_total_steps", c_int32),
+        ("calibration_samples", c_int32), ("calibration_seed", c_uint64), ("balance_channels", c_int32), ("threads", c_int32),
+        ("error_budget_db", c_double), ("rules", POINTER(LayerRule)), ("rule_count", c_size_t), ("progress", PROGRESS_CALLBACK),
+        ("progress_context", c_void_p),
+    ]  # fmt: skip
+
+
 STRUCTS = {
+    "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
     "ditq_error": Error, "ditq_allocator": Allocator, "ditq_progress": Progress, "ditq_model_options": ModelOptions, "ditq_model_info": ModelInfo,
     "ditq_session_options": SessionOptions, "ditq_generate_options": GenerateOptions, "ditq_png_text": PngText, "ditq_linear_options": LinearOptions,
 }  # fmt: skip
@@ -124,6 +141,8 @@ PROTOTYPES = {
     "ditq_model_describe_json": (c_int32, [MODEL, ARRAY, c_size_t, OUT_SIZE, ERROR]),
     "ditq_model_class_name": (c_char_p, [MODEL, c_int32]),
     "ditq_model_find_class": (c_int32, [MODEL, c_char_p, OUT_LABEL, ERROR]),
+    "ditq_quantize_options_init": (None, [POINTER(QuantizeOptions)]),
+    "ditq_quantize": (c_int32, [MODEL, POINTER(QuantizeOptions), OUT_HANDLE, ERROR]),
     "ditq_session_memory": (c_int32, [MODEL, POINTER(SessionOptions), OUT_SIZE, ERROR]),
     "ditq_session_create": (c_int32, [MODEL, POINTER(SessionOptions), OUT_HANDLE, ERROR]),
     "ditq_session_destroy": (None, [SESSION]),
@@ -266,6 +285,9 @@ class Model:
             call(lib.ditq_model_open_memory, address(self.source), self.source.size, pointer, byref(self.handle))
         else:
             call(lib.ditq_model_open, os.fsencode(source), pointer, byref(self.handle))
+        self._describe_shapes()
+
+    def _describe_shapes(self):
         info = self.info = self.describe()
         self.latent_shape = (info.latent_channels, info.latent_height, info.latent_width)
         self.image_shape = (info.image_height, info.image_width, info.image_channels)
@@ -294,6 +316,22 @@ class Model:
 
     def session(self, **options):
         return Session(self, **options)
+
+    def quantize(self, rules=(), progress=None, **fields):
+        """A quantized model; rules are dicts of ditq_layer_rule's fields, `progress` is given each ditq_progress and ends the call with True."""
+        options = QuantizeOptions()
+        lib.ditq_quantize_options_init(byref(options))
+        for name, value in fields.items():
+            setattr(options, name, value)
+        array = (LayerRule * max(1, len(rules)))(*(LayerRule(**rule) for rule in rules))
+        options.rules, options.rule_count = array, len(rules)
+        hook = PROGRESS_CALLBACK(lambda _, pointer: int(bool(progress(pointer.contents)))) if progress else PROGRESS_CALLBACK()
+        options.progress = hook
+        result = Model.__new__(Model)
+        result.handle, result.source, result.options = c_void_p(), None, None
+        call(lib.ditq_quantize, self.handle, byref(options), byref(result.handle))
+        result._describe_shapes()
+        return result
 
     def close(self):
         lib.ditq_model_close(self.handle)

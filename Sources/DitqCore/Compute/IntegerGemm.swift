@@ -44,6 +44,8 @@ struct IntegerWeights {
 
   var depth: Int { IntegerWeights.depth(inputs) }
   var groups: Int { (depth + group - 1) / group }
+  /// Numbers, scales, zero points and sums.
+  var byteCount: Int { panelCount(outputs) * (panelByteCount + panelColumns * (groups * (bits == 4 ? 5 : 4) + 4)) }
   /// Bytes of a panel's numbers.
   var panelByteCount: Int { depth * bits * 4 }
 }

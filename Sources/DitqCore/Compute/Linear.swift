@@ -20,6 +20,17 @@ struct Linear {
   let bias: UnsafePointer<Float>?
 }
 
+extension Linear.Weights {
+  /// Bytes that are read when the layer is applied.
+  var byteCount: Int {
+    switch self {
+    case .stored(let matrix): matrix.outputs * matrix.inputs * matrix.type.byteCount
+    case .packed: 0
+    case .integers(let weights), .weightOnly(let weights): weights.byteCount
+    }
+  }
+}
+
 /// The rows that a linear is applied to.
 enum RowSource {
   /// [rows, inputs], so many floats apart.

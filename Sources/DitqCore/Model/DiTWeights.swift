@@ -11,17 +11,17 @@ struct DiTBlock {
 
 struct DiTWeights {
   /// x_embedder.proj, a convolution whose kernel is its stride: [hidden, channels · patch · patch].
-  let patchEmbedding: Linear
+  private(set) var patchEmbedding: Linear
   /// [tokens, hidden].
   let positions: UnsafePointer<Float>
-  let timestepIn: Linear
-  let timestepOut: Linear
+  private(set) var timestepIn: Linear
+  private(set) var timestepOut: Linear
   /// [classes + 1, hidden]; the last row is "no class".
   let labels: StoredMatrix
-  let blocks: [DiTBlock]
+  private(set) var blocks: [DiTBlock]
   /// final_layer.adaLN_modulation.1: [2 · hidden, hidden].
-  let finalModulation: Linear
-  let finalLinear: Linear
+  private(set) var finalModulation: Linear
+  private(set) var finalLinear: Linear
 
   init(_ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout) throws(DitqError) {
     let width = config.hiddenSize
@@ -50,6 +50,24 @@ struct DiTWeights {
     finalModulation = try linear("final_layer.adaLN_modulation.1", 2 * width, width)
     finalLinear = try linear("final_layer.linear", config.patchOutputs, width)
     try loader.requireAllUsed()
+  }
+
+  /// The same weights with each linear layer replaced by what `transform` makes of it, in the order in which they run.
+  func mappingLinears<E>(_ transform: (_ name: String, _ linear: Linear) throws(E) -> Linear) throws(E) -> DiTWeights {
+    var result = self
+    result.patchEmbedding = try transform("x_embedder.proj", patchEmbedding)
+    result.timestepIn = try transform("t_embedder.mlp.0", timestepIn)
+    result.timestepOut = try transform("t_embedder.mlp.2", timestepOut)
+    for (index, block) in blocks.enumerated() {
+      let name = "blocks.\(index)."
+      result.blocks[index] = DiTBlock(
+        modulation: try transform(name + "adaLN_modulation.1", block.modulation), qkv: try transform(name + "attn.qkv", block.qkv),
+        proj: try transform(name + "attn.proj", block.proj), fc1: try transform(name + "mlp.fc1", block.fc1),
+        fc2: try transform(name + "mlp.fc2", block.fc2))
+    }
+    result.finalModulation = try transform("final_layer.adaLN_modulation.1", finalModulation)
+    result.finalLinear = try transform("final_layer.linear", finalLinear)
+    return result
   }
 
   /// The table that the file has, or else the one that the public code computes.

@@ -12,8 +12,16 @@ package struct SamplingSettings {
   package var guidanceScale: Double?
 }
 
+/// How most linear layers of the blocks are kept; of a float model 32, 0, 32.
+package struct NumberFormat {
+  package var weightBits = 32
+  package var weightGroup = 0
+  package var activationBits = 32
+}
+
 package final class Model {
   package let config: DiTConfig
+  package let format: NumberFormat
   package let sampling: SamplingSettings
   package let classNames: ClassNames
   let dit: DiTWeights
@@ -33,15 +41,34 @@ package final class Model {
   ) {
     (self.config, self.sampling, self.classNames, self.source) = (config, sampling, classNames, source)
     (dit, self.decoder) = (transformer.weights, decoder?.decoder)
+    format = NumberFormat()
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
     blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
     parameterCount = transformer.parameterCount + (decoder?.parameterCount ?? 0)
     weightsByteCount = transformer.byteCount + (decoder?.byteCount ?? 0)
   }
 
+  /// A model with other weights, which stand in `block` or where those of `source` do.
+  init(_ source: Model, weights: DiTWeights, in block: Block, format: NumberFormat, weightsByteCount: Int) {
+    (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
+    (dit, decoder, parameterCount) = (weights, source.decoder, source.parameterCount)
+    (self.format, self.weightsByteCount) = (format, weightsByteCount)
+    tensors = source.tensors
+    blocks = source.blocks + [block]
+  }
+
   /// Height and width of the image in pixels; nil for a latent model without a decoder.
   package var imageSize: Int? { config.isPixelSpace ? config.latentSize : decoder.map { config.latentSize * $0.config.upscaling } }
   package var imageChannels: Int? { config.isPixelSpace ? config.channels : decoder?.config.imageChannels }
+  /// Bytes of weights that are no linear layers of the transformer.
+  var fixedByteCount: Int {
+    var linears = 0
+    _ = dit.mappingLinears { _, linear in
+      linears += linear.weights.byteCount
+      return linear
+    }
+    return weightsByteCount - linears
+  }
   package var hasDecoder: Bool { decoder != nil }
 
   /// Values of an image [height, width, channels].

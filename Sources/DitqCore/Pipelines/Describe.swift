@@ -24,21 +24,11 @@ extension Model {
 
   /// {"blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …}: the linear layers of the transformer.
   private var layersJSON: String {
-    var layers: [(name: String, linear: Linear)] = [
-      ("x_embedder.proj", dit.patchEmbedding), ("t_embedder.mlp.0", dit.timestepIn), ("t_embedder.mlp.2", dit.timestepOut),
-    ]
-    for (index, block) in dit.blocks.enumerated() {
-      let name = "blocks.\(index)."
-      layers += [
-        (name + "adaLN_modulation.1", block.modulation), (name + "attn.qkv", block.qkv), (name + "attn.proj", block.proj),
-        (name + "mlp.fc1", block.fc1), (name + "mlp.fc2", block.fc2),
-      ]
-    }
-    layers += [("final_layer.adaLN_modulation.1", dit.finalModulation), ("final_layer.linear", dit.finalLinear)]
     var text = "{"
-    for (index, layer) in layers.enumerated() {
-      text += "\(index == 0 ? "" : ", ")\"\(layer.name)\": {\"outputs\": \(layer.linear.outputs), \"inputs\": \(layer.linear.inputs)"
-      text += ", \"weights\": \"\(layer.linear.weights.formatName)\"}"
+    _ = dit.mappingLinears { name, linear in
+      text += "\(text.utf8.count == 1 ? "" : ", ")\"\(name)\": {\"outputs\": \(linear.outputs), \"inputs\": \(linear.inputs)"
+      text += ", \"weights\": \"\(linear.weights.formatName)\"}"
+      return linear
     }
     return text + "}"
   }

@@ -1,0 +1,136 @@
+"""ditq_quantize: what it costs the emoji model, against the figures of a reference simulation of the same schemes (plain PyTorch, nobody's
+here): teacher-forced SQNR in dB of the predicted noise over 50 DDIM steps at guidance 4, 16 classes, both halves of the guided batch."""
+import hashlib
+
+import numpy as np
+import pytest
+
+import ditq_c as ditq
+from conftest import FIXTURES
+from ditq_c import DitqFailure
+
+NONE = 4  # DITQ_ACTIVATION_NONE
+MSE = 2  # DITQ_WEIGHT_MSE
+STEPS, CLASSES = 50, 128
+
+# Scheme: options, and the simulation's SQNR (shared/models/emoji32/QUANTIZATION.md).
+FIGURES = {
+    "W8 row A32": (dict(weight_bits=8, activation_mode=NONE), 52.4),
+    "W4 row A32": (dict(weight_bits=4, weight_group=0, activation_mode=NONE), 27.3),
+    "W4 g128 A32": (dict(weight_bits=4, weight_group=128, activation_mode=NONE), 29.6),
+    "W4 g128 A32 least squares": (dict(weight_bits=4, weight_group=128, weight_method=MSE, activation_mode=NONE), 29.5),
+    "W4 g64 A32": (dict(weight_bits=4, weight_group=64, activation_mode=NONE), 30.6),
+    "W8 row A8 dynamic": (dict(weight_bits=8), 43.4),
+    "W4 g128 A8 dynamic": (dict(weight_bits=4), 29.5),
+    "W4 g64 A8 dynamic, least squares": (dict(weight_bits=4, weight_group=64, weight_method=MSE), 30.2),
+}
+
+
+@pytest.fixture(scope="module")
+def trajectory(model):
+    """The float model's inputs at some of the steps, and what it predicts for them: three channels of noise of both halves."""
+    noise, labels = np.load(FIXTURES / "emoji/noise.npy"), list(range(0, CLASSES, CLASSES // 16))
+    with model("emoji").session(batch_limit=16) as session:
+        after = session.denoise_steps(labels, noise=noise, steps=STEPS, guidance_scale=4.0)
+        inputs = [noise, *after[:-1]]
+        return [(step, x, predict(session, x, step, labels)) for step, x in enumerate(inputs)], labels
+
+
+def predict(session, x, step, labels):
+    both = np.concatenate([x, x]).astype(np.float32)
+    timesteps = np.full(len(both), 980 - 20 * step, np.float32)
+    return session.predict(both, timesteps, [*labels, *[CLASSES] * len(labels)])[:, :3]
+
+
+@pytest.mark.parametrize("scheme", FIGURES)
+def test_it_costs_what_the_reference_simulation_says_or_less(scheme, model, trajectory):
+    options, expected = FIGURES[scheme]
+    reference, labels = trajectory
+    signal = error = 0.0
+    with model("emoji").quantize(**options) as quantized, quantized.session(batch_limit=16) as session:
+        for step, x, wanted in reference:
+            difference = wanted.astype(np.float64) - predict(session, x, step, labels)
+            signal, error = signal + np.square(wanted, dtype=np.float64).sum(), error + np.square(difference).sum()
+    sqnr = 10 * np.log10(signal / error)
+    assert sqnr >= expected - 0.3, f"{sqnr:.1f} dB, {expected} expected"
+
+
+@pytest.mark.parametrize("options", [dict(weight_bits=8), dict(weight_bits=4), dict(weight_bits=4, weight_group=48, activation_mode=NONE)])
+def test_a_quantized_model_gives_the_same_bytes_for_every_set_and_thread_count(options, model):
+    digests = set()
+    with model("emoji").quantize(**options) as quantized:
+        for isa in (ditq.ISA_GENERIC, ditq.ISA_AVX2, ditq.ISA_AVX512VNNI):
+            for threads in (1, 2, 5):
+                with quantized.session(isa_limit=isa, threads=threads) as session:
+                    digests.add(hashlib.sha256(session.denoise([3], [7], steps=2).tobytes()).hexdigest())
+        with quantized.session(batch_limit=3) as session:
+            digests.add(hashlib.sha256(session.denoise([9, 3, 5], [1, 7, 2], steps=2)[1].tobytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_quantizing_gives_the_same_model_for_every_thread_count(model):
+    results = set()
+    for threads in (1, 2, 5):
+        with model("official-a").quantize(weight_bits=4, weight_group=32, threads=threads) as quantized, quantized.session() as session:
+            results.add(session.denoise([3], [7], steps=2).tobytes())
+    assert len(results) == 1
+
+
+def test_the_result_describes_itself_and_outlives_its_source():
+    source = ditq.Model(ditq.ROOT / "examples/models/emoji/emoji.safetensors")
+    size, quantized = source.info.weights_size, source.quantize(weight_bits=4)
+    source.close()
+    info, layers = quantized.info, quantized.json()["layers"]
+    assert (info.weight_bits, info.weight_group, info.activation_bits) == (4, 128, 8) and info.weights_size < 0.4 * size
+    assert layers["blocks.0.attn.qkv"]["weights"] == "W4A8" and layers["blocks.5.adaLN_modulation.1"]["weights"] == "W4"
+    assert layers["final_layer.linear"]["weights"] == layers["x_embedder.proj"]["weights"] == "F16"
+    with quantized.session() as session:
+        assert session.generate([0], [7], steps=2).shape == (1, 32, 32, 3)
+    quantized.close()
+
+
+def test_rules_change_the_layers_that_they_match_and_the_last_one_wins(model):
+    rules = [
+        dict(pattern=b"blocks.*.mlp.*", weight_bits=4, weight_group=32),
+        dict(pattern=b"*.fc2", weight_bits=8, weight_group=0, activation_bits=32),
+        dict(pattern=b"blocks.3.attn.qkv", weight_bits=32, weight_group=-1),
+        dict(pattern=b"final_layer.linear", weight_bits=8, weight_group=-1),
+    ]
+    with model("emoji").quantize(rules=rules) as quantized:
+        layers = {name: layer["weights"] for name, layer in quantized.json()["layers"].items()}
+    assert layers["blocks.0.mlp.fc1"] == "W4A8" and layers["blocks.5.mlp.fc2"] == "W8" and layers["blocks.3.attn.qkv"] == "F16"
+    assert layers["blocks.2.attn.qkv"] == layers["final_layer.linear"] == "W8A8"
+
+
+@pytest.mark.parametrize("options, status, parts", [
+    (dict(weight_bits=3), ditq.INVALID_ARGUMENT, ["weight_bits", "8 or 4", "3"]),
+    (dict(weight_group=24), ditq.INVALID_ARGUMENT, ["weight_group", "16", "24"]),
+    (dict(weight_group=-16), ditq.INVALID_ARGUMENT, ["weight_group", "-16"]),
+    (dict(weight_method=7), ditq.UNSUPPORTED, ["weight_method", "7"]),
+    (dict(activation_bits=4), ditq.UNSUPPORTED, ["activation_bits", "8", "4"]),
+    (dict(activation_mode=9), ditq.UNSUPPORTED, ["activation_mode", "9"]),
+    (dict(threads=-1), ditq.INVALID_ARGUMENT, ["threads", "-1"]),
+    (dict(error_budget_db=30.0), ditq.UNSUPPORTED, ["error_budget_db"]),
+    (dict(rules=[dict(pattern=b"blocks.9.*")]), ditq.NOT_FOUND, ["rules[0]", "blocks.9.*"]),
+    (dict(rules=[dict(pattern=b"*", weight_bits=5)]), ditq.INVALID_ARGUMENT, ["weight_bits", "5"]),
+    (dict(rules=[dict(pattern=b"*.fc1", weight_bits=4, weight_group=20)]), ditq.INVALID_ARGUMENT, ["blocks.0.mlp.fc1", "20"]),
+])
+def test_what_it_cannot_do_is_refused_and_named(options, status, parts, model):
+    with pytest.raises(DitqFailure) as failure:
+        model("emoji").quantize(**options)
+    assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
+
+
+def test_a_quantized_model_is_not_quantized_again(model):
+    with model("official-a").quantize() as quantized, pytest.raises(DitqFailure) as failure:
+        quantized.quantize()
+    assert failure.value.status == ditq.UNSUPPORTED and "float" in failure.value.message
+
+
+def test_progress_counts_layers_and_may_end_the_call(model):
+    seen = []
+    model("emoji").quantize(progress=lambda p: seen.append((p.phase, p.done, p.total))).close()
+    assert seen == [(ditq.PHASE_QUANTIZE, done, 35) for done in range(1, 36)]
+    with pytest.raises(DitqFailure) as failure:
+        model("emoji").quantize(progress=lambda p: p.done == 3)
+    assert failure.value.status == ditq.CANCELLED
