@@ -111,7 +111,9 @@ struct ExampleTests {
     options.progress_context = Unmanaged.passUnretained(listener).toOpaque()
     options.progress = { context, progress in
       let listener = Unmanaged<Listener>.fromOpaque(context!).takeUnretainedValue()
-      guard progress.pointee.phase == Int32(DITQ_PHASE_DENOISE), progress.pointee.total == 3, progress.pointee.latents != nil else { return 7 }
+      guard progress.pointee.phase == Int32(DITQ_PHASE_DENOISE), progress.pointee.total == 3, progress.pointee.latents != nil else {
+        return 7
+      }
       listener.done.append(progress.pointee.done)
       return progress.pointee.done < listener.last ? 0 : 1
     }

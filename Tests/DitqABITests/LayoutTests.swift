@@ -22,7 +22,8 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
   (
     "ditq_allocator", MemoryLayout<ditq_allocator>.size,
     [
-      field("struct_size", \ditq_allocator.struct_size), field("reserved", \ditq_allocator.reserved), field("context", \ditq_allocator.context),
+      field("struct_size", \ditq_allocator.struct_size), field("reserved", \ditq_allocator.reserved),
+      field("context", \ditq_allocator.context),
       field("allocate", \ditq_allocator.allocate), field("deallocate", \ditq_allocator.deallocate),
     ]
   ),
@@ -30,7 +31,8 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
     "ditq_progress", MemoryLayout<ditq_progress>.size,
     [
       field("struct_size", \ditq_progress.struct_size), field("phase", \ditq_progress.phase), field("done", \ditq_progress.done),
-      field("total", \ditq_progress.total), field("elapsed_seconds", \ditq_progress.elapsed_seconds), field("latents", \ditq_progress.latents),
+      field("total", \ditq_progress.total), field("elapsed_seconds", \ditq_progress.elapsed_seconds),
+      field("latents", \ditq_progress.latents),
     ]
   ),
   (
@@ -73,7 +75,8 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
       field("steps", \ditq_generate_options.steps), field("random", \ditq_generate_options.random),
       field("guidance_scale", \ditq_generate_options.guidance_scale), field("guidance_begin", \ditq_generate_options.guidance_begin),
       field("guidance_end", \ditq_generate_options.guidance_end), field("guidance_channels", \ditq_generate_options.guidance_channels),
-      field("reserved", \ditq_generate_options.reserved), field("eta", \ditq_generate_options.eta), field("noise", \ditq_generate_options.noise),
+      field("reserved", \ditq_generate_options.reserved), field("eta", \ditq_generate_options.eta),
+      field("noise", \ditq_generate_options.noise),
       field("progress", \ditq_generate_options.progress), field("progress_context", \ditq_generate_options.progress_context),
     ]
   ),

@@ -28,10 +28,11 @@ FIGURES = {
 
 @pytest.fixture(scope="module")
 def trajectory(model):
-    """The float model's inputs at some of the steps, and what it predicts for them: three channels of noise of both halves."""
+    """The float model's inputs at each step, and what it predicts for them: three channels of noise of both halves."""
     noise, labels = np.load(FIXTURES / "emoji/noise.npy"), list(range(0, CLASSES, CLASSES // 16))
     with model("emoji").session(batch_limit=16) as session:
-        after = session.denoise_steps(labels, noise=noise, steps=STEPS, guidance_scale=4.0)
+        _, after = session.denoise_steps(labels, noise=noise, steps=STEPS, guidance_scale=4.0)
+        assert len(after) == STEPS
         inputs = [noise, *after[:-1]]
         return [(step, x, predict(session, x, step, labels)) for step, x in enumerate(inputs)], labels
 

@@ -44,8 +44,8 @@ private struct Projections {
 
   /// Σ over tokens of p · v with p = softmax(q · k / √headSize), for one image and head: the channels of each query.
   ///
-  /// A score of size S = Σ |q| |k| / √headSize is off by (headSize + 4) S roundoffs, and each p by twice as much; the softmax itself adds what
-  /// SoftmaxTests derives, and the last sum a roundoff a token. All of it is relative to the largest |v|.
+  /// A score of size S = Σ |q| |k| / √headSize is off by (headSize + 4) S roundoffs, and each p by twice as much; the softmax itself adds
+  /// what SoftmaxTests derives, and the last sum a roundoff a token. All of it is relative to the largest |v|.
   func expected(image: Int, head: Int) -> (values: [[Double]], tolerance: Double) {
     let root = Double(shape.headSize).squareRoot()
     var rows: [[Double]] = [], largestScore = 0.0, largestValue = 0.0
@@ -80,7 +80,8 @@ private struct Projections {
 private let cases = [
   Shape(), Shape(tokens: 2, headSize: 3), Shape(images: 2, tokens: 5, heads: 2, headSize: 8), Shape(tokens: 16, heads: 2, headSize: 72),
   Shape(images: 3, tokens: 15, heads: 3, headSize: 33), Shape(images: 2, tokens: 33, heads: 4, headSize: 16),
-  Shape(tokens: 64, heads: 1, headSize: 128), Shape(images: 2, tokens: 65, heads: 1, headSize: 31), Shape(tokens: 100, heads: 5, headSize: 4),
+  Shape(tokens: 64, heads: 1, headSize: 128), Shape(images: 2, tokens: 65, heads: 1, headSize: 31),
+  Shape(tokens: 100, heads: 5, headSize: 4),
 ]
 
 @Suite("Attention")
@@ -99,7 +100,8 @@ struct AttentionTests {
         for (query, row) in rows.enumerated() {
           let start = (image * shape.tokens + query) * shape.width + head * shape.headSize
           #expect(
-            row.indices.allSatisfy { abs(Double(found[start + $0]) - row[$0]) <= tolerance }, "image \(image), head \(head), query \(query)")
+            row.indices.allSatisfy { abs(Double(found[start + $0]) - row[$0]) <= tolerance }, "image \(image), head \(head), query \(query)"
+          )
         }
       }
     }

@@ -105,8 +105,8 @@ struct PackingTests {
       let machine = try Machine(set, threads: threads), tileRows = machine.executor.tileRows
       for (rows, depth, stride) in [(1, 1, 1), (tileRows, 5, 5), (tileRows + 1, 5, 8), (5 * tileRows - 1, 17, 20), (129, 3, 3)] {
         let x = Buffer(Matrix.random(rows, stride, 6).values), tiles = Buffer(count: rows * depth, filledWith: .nan)
-        let packed = machine.executor.pack(x.floats, rows: rows, depth: depth, stride: stride, into: tiles.floats)
-        #expect(packed.rows == rows && packed.depth == depth && packed.tiles == tiles.floats && tiles.isIntact)
+        machine.executor.pack(.plain(x.floats, stride: stride), into: PackedRows(tiles: tiles.floats, rows: rows, depth: depth))
+        #expect(tiles.isIntact)
         let found = tiles.values, values = x.values
         for row in 0..<rows {
           let first = row / tileRows * tileRows, count = min(tileRows, rows - first)

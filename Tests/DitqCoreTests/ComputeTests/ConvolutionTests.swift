@@ -1,5 +1,5 @@
-// Convolutions against a plain loop over taps and channels in the documented order, to the bit. The weights come through ParameterLoader, so
-// that its packing is tested with them.
+// Convolutions against a plain loop over taps and channels in the documented order, to the bit. The weights come through ParameterLoader,
+// so that its packing is tested with them.
 
 import Testing
 
@@ -97,7 +97,8 @@ struct ConvolutionTests {
           let expected = example.expected(x, height, width, doubling: false, before: before)
           for set in instructionSets() {
             for threads in 1...3 {
-              let found = run(try machine(set, threads: threads, convolution), x, convolution, height, width, doubling: false, before: before)
+              let found = run(
+                try machine(set, threads: threads, convolution), x, convolution, height, width, doubling: false, before: before)
               #expect(same(found, expected), "\(set.name), \(threads) threads, \(height) by \(width)")
             }
           }

@@ -1,4 +1,5 @@
-// What happens to finished sums: bias, GELU, accumulating, gates. Everything but GELU is exact; GELU is near tanh's and the same everywhere.
+// What happens to finished sums: bias, GELU, accumulating, gates. Everything but GELU is exact; GELU is near tanh's and the same
+// everywhere.
 
 import Foundation
 import Testing
@@ -7,8 +8,9 @@ import Testing
 
 /// ½x(1 + tanh(√(2/π)(x + 0.044715x³))), and how far a float's may be from it.
 ///
-/// The library computes x / (1 + e^z) with z = −2u. Its z has four roundings, so that e^z is off by 4|z| roundoffs and the few of e itself; the
-/// sum and the quotient add two. Beyond 88, z is cut, and the result is |x| e⁻⁸⁸ at most instead of less. A subnormal is off by half of 2⁻¹⁴⁹.
+/// The library computes x / (1 + e^z) with z = −2u. Its z has four roundings, so that e^z is off by 4|z| roundoffs and the few of e
+/// itself; the sum and the quotient add two. Beyond 88, z is cut, and the result is |x| e⁻⁸⁸ at most instead of less. A subnormal is off
+/// by half of 2⁻¹⁴⁹.
 private func gelu(_ value: Float) -> (value: Double, tolerance: Double) {
   let x = Double(value)
   let u = (2 / Double.pi).squareRoot() * (x + 0.044715 * x * x * x)

@@ -7,8 +7,8 @@ import Testing
 private let sizes = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 31, 32, 33, 63, 64, 65, 127, 128, 129]
 private let largest = 129
 
-/// The sums of all corners of x [129, 129] and weights [129, 129]: chains [depth], [rows, outputs], after so many of `sizes` steps. The chain
-/// of a smaller depth is the beginning of that of a larger one.
+/// The sums of all corners of x [129, 129] and weights [129, 129]: chains [depth], [rows, outputs], after so many of `sizes` steps. The
+/// chain of a smaller depth is the beginning of that of a larger one.
 private func allChains(_ x: Matrix, _ weights: Matrix) -> [Int: [Float]] {
   var result: [Int: [Float]] = [:]
   var sums = [Float](repeating: 0, count: largest * largest)

@@ -50,8 +50,9 @@ private struct Example {
     return output.values
   }
 
-  /// Each value with its tolerance. Sums of a row of pixels are floats: k = width + 4 roundings, of numbers up to A = max |x|; the rest is double.
-  /// The mean's error, divided by s = √(variance + ε), enters once in the value and in the second order in s. SiLU has a slope below 1.1.
+  /// Each value with its tolerance. Sums of a row of pixels are floats: k = width + 4 roundings, of numbers up to A = max |x|; the rest is
+  /// double. The mean's error, divided by s = √(variance + ε), enters once in the value and in the second order in s. SiLU has a slope
+  /// below 1.1.
   func expected(silu: Bool) -> [(value: Double, tolerance: Double)] {
     let size = shape.channels / shape.groups, k = Double(shape.width + 4)
     let largest = x.reduce(0) { max($0, Double(abs($1))) }, meanError = k * roundoff * largest

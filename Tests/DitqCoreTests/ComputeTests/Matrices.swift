@@ -81,18 +81,21 @@ final class Layer {
   /// Weights as they stand in a file.
   init(_ stored: StoredWeights, bias: Matrix? = nil) {
     (self.stored, panels, self.bias) = (stored, nil, bias.map { Buffer($0.values) })
-    linear = Linear(stored.matrix, bias: self.bias.map { UnsafePointer($0.floats) })
+    let matrix = stored.matrix
+    linear = Linear(
+      weights: .stored(matrix), outputs: matrix.outputs, inputs: matrix.inputs, bias: self.bias.map { UnsafePointer($0.floats) })
   }
 
   /// Weights packed once, as PackedLinear does it.
   init(packing weights: Matrix, _ machine: Machine, bias: Matrix? = nil) {
     let (outputs, inputs) = (weights.rows, weights.columns), stored = StoredWeights(weights, .f32)
-    let panels = Buffer(count: Linear.packedCount(outputs: outputs, inputs: inputs), filledWith: .nan)
+    let panels = Buffer(count: panelCount(outputs) * panelColumns * inputs, filledWith: .nan)
     for panel in 0..<panelCount(outputs) {
       stored.matrix.packPanel(panel, into: panels.floats + panel * panelColumns * inputs, machine.executor.kernels)
     }
     (self.stored, self.panels, self.bias) = (stored, panels, bias.map { Buffer($0.values) })
-    linear = Linear(packed: panels.floats, outputs: outputs, inputs: inputs, bias: self.bias.map { UnsafePointer($0.floats) })
+    linear = Linear(
+      weights: .packed(panels.floats), outputs: outputs, inputs: inputs, bias: self.bias.map { UnsafePointer($0.floats) })
   }
 
   var isIntact: Bool { (panels?.isIntact ?? true) && (bias?.isIntact ?? true) }
@@ -109,7 +112,8 @@ func multiply(
   if let before {
     for row in 0..<x.rows { for column in 0..<linear.outputs { output.floats[row * stride + column] = before[row, column] } }
   }
-  let packed = machine.executor.pack(input.floats, rows: x.rows, depth: x.columns, stride: x.columns, into: tiles.floats)
+  let packed = PackedRows(tiles: tiles.floats, rows: x.rows, depth: x.columns)
+  machine.executor.pack(.plain(input.floats, stride: x.columns), into: packed)
   machine.executor.gemm(packed, linear, into: output.floats, stride: stride, epilogue)
   #expect(tiles.isIntact && output.isIntact && input.isIntact && layer.isIntact && machine.isIntact)
   var values: [Float] = []

@@ -31,8 +31,8 @@ private func expectNear(_ found: [Float], _ expected: (Int) -> (value: Double, t
 
 @Suite("SiLU and exp")
 struct SiLUTests {
-  /// x / (1 + e^−x): exp is good to 4 roundoffs (its argument is reduced in two steps, the polynomial has a dozen small terms), sum and quotient
-  /// add two. Beyond 87 the argument of exp is cut.
+  /// x / (1 + e^−x): exp is good to 4 roundoffs (its argument is reduced in two steps, the polynomial has a dozen small terms), sum and
+  /// quotient add two. Beyond 87 the argument of exp is cut.
   private func expected(_ x: Float) -> (value: Double, tolerance: Double) {
     let value = Double(x) / (1 + exp(-Double(x)))
     return (value, abs(value) * 6 * roundoff + abs(Double(x)) * 1e-37 + 0x1p-150)
@@ -61,7 +61,9 @@ struct SiLUTests {
   func counts() {
     for count in lengths {
       let x = Matrix.random(1, count, UInt64(count), -5, 5).values
-      let found = results([Float](repeating: .nan, count: count)) { set, row in x.withUnsafeBufferPointer { set.kernels.silu($0.baseAddress!, count, row) } }
+      let found = results([Float](repeating: .nan, count: count)) { set, row in
+        x.withUnsafeBufferPointer { set.kernels.silu($0.baseAddress!, count, row) }
+      }
       expectNear(found, { expected(x[$0]) }, "\(count) values")
     }
   }
@@ -134,8 +136,8 @@ struct SoftmaxTests {
 
 @Suite("LayerNorm and modulation")
 struct ModulationTests {
-  /// k = n / 16 + 6 roundings of the sums. The mean is off by k · A with A = max |x|, which the division by s = √(variance + ε) enlarges; the
-  /// inverse is off by k / 2 + 4 of its own, and by the mean's error only in the second order.
+  /// k = n / 16 + 6 roundings of the sums. The mean is off by k · A with A = max |x|, which the division by s = √(variance + ε) enlarges;
+  /// the inverse is off by k / 2 + 4 of its own, and by the mean's error only in the second order.
   private func expected(
     _ x: [Float], _ shift: [Float], _ scale: [Float], _ epsilon: Float
   ) -> (Int) -> (value: Double, tolerance: Double) {
@@ -196,8 +198,9 @@ struct ModulationTests {
         set.kernels.modulate(
           x.floats + row * depth, modulation.shift + offset, modulation.scale + offset, 1e-6, depth, normal.floats + row * depth)
       }
-      _ = machine.executor.pack(normal.floats, rows: rows, depth: depth, stride: depth, into: expected.floats)
-      _ = machine.executor.packModulated(x.floats, rows: rows, depth: depth, modulation, into: tiles.floats)
+      let plain = PackedRows(tiles: expected.floats, rows: rows, depth: depth)
+      machine.executor.pack(.plain(normal.floats, stride: depth), into: plain)
+      machine.executor.pack(.modulated(x.floats, modulation), into: PackedRows(tiles: tiles.floats, rows: rows, depth: depth))
       #expect(same(tiles.values, expected.values) && normal.isIntact && tiles.isIntact && machine.isIntact, "\(set.name)")
     }
     #expect(x.isIntact && parameters.isIntact)

@@ -32,7 +32,9 @@ struct ClassNamesTests {
     #expect(thrown { try names(["caf\u{e9}"]).label(of: "cafe\u{301}") }?.status == .notFound)
   }
 
-  @Test("an unknown name is told the three nearest, best first", arguments: [("rad aple", "\"red apple\""), ("goldfihs", "\"goldfish, Carassius auratus\"")])
+  @Test(
+    "an unknown name is told the three nearest, best first",
+    arguments: [("rad aple", "\"red apple\""), ("goldfihs", "\"goldfish, Carassius auratus\"")])
   func nearest(name: String, best: String) throws {
     let error = try #require(thrown { try names(imageNet).label(of: name) })
     #expect(error.status == .notFound)

@@ -38,7 +38,8 @@ struct DiTConfigTests {
   @Test("the work of the smallest model is what a hand counts")
   func smallestWork() {
     let config = DiTConfig(
-      compatibility: .diffusers, hiddenSize: 4, depth: 1, headCount: 1, patchSize: 1, channels: 1, outputChannels: 1, latentSize: 1, mlpSize: 8,
+      compatibility: .diffusers, hiddenSize: 4, depth: 1, headCount: 1, patchSize: 1, channels: 1, outputChannels: 1, latentSize: 1,
+      mlpSize: 8,
       classCount: 1, secondNormEpsilon: 1e-5, isPixelSpace: true)
     #expect(config.macsPerForward == 48 + 16 + 32 + 32 + 8 + 96 + 4 + 4 + 1024 + 16 + 32)
     #expect(thrown { try config.check() } == nil)
@@ -76,7 +77,8 @@ struct DiTConfigTests {
       for value in [0, -1, .min, largest + 1, .max] {
         let error = refusal { $0[keyPath: path] = value }
         #expect(error?.status == .unsupported)
-        #expect(error?.message.hasPrefix("\(name): ") == true && error?.message.hasSuffix(" to \(largest) expected, \(value) found") == true)
+        #expect(
+          error?.message.hasPrefix("\(name): ") == true && error?.message.hasSuffix(" to \(largest) expected, \(value) found") == true)
       }
     }
     for (path, value) in [(\.depth, 1024), (\.depth, 1), (\.mlpSize, 1_048_576), (\.mlpSize, 1), (\.classCount, 1)]

@@ -95,7 +95,9 @@ struct CheckpointLayoutTests {
     let pairs = CheckpointLayout.diffusers.repeatedNames(block: 2)
     #expect(pairs.count == 5)
     for (original, copy) in pairs {
-      #expect(original.starts(withBytesOf: "transformer_blocks.0.norm1.emb.") && copy == original.replacingOccurrences(of: "blocks.0", with: "blocks.2"))
+      #expect(
+        original.starts(withBytesOf: "transformer_blocks.0.norm1.emb.")
+          && copy == original.replacingOccurrences(of: "blocks.0", with: "blocks.2"))
     }
   }
 
@@ -107,7 +109,9 @@ struct CheckpointLayoutTests {
     let inBlocks = ["adaLN_modulation.1", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"]
     let all = layers.filter { !$0.starts(withBytesOf: "blocks") && $0 != "pos_embed" && $0 != "y_embedder.embedding_table" }
     for layer in all + (0..<depth).flatMap({ block in inBlocks.map { "blocks.\(block).\($0)" } }) {
-      for name in layout.names(of: layer) { #expect(tensors.find(name + ".weight") != nil && tensors.find(name + ".bias") != nil, "\(name)") }
+      for name in layout.names(of: layer) {
+        #expect(tensors.find(name + ".weight") != nil && tensors.find(name + ".bias") != nil, "\(name)")
+      }
     }
     for (original, copy) in layout.repeatedNames(block: 1) { #expect(tensors.find(original) != nil && tensors.find(copy) != nil) }
   }

@@ -27,7 +27,8 @@ struct DDIMTests {
     zip(origin, epsilon).map { Float(alphaBar.squareRoot() * Double($0) + (1 - alphaBar).squareRoot() * Double($1)) }
   }
 
-  @Test("told the exact noise, a step without new noise moves to the next noise level", arguments: [(999, 874), (500, 375), (125, 0), (1, 0)])
+  @Test(
+    "told the exact noise, a step without new noise moves to the next noise level", arguments: [(999, 874), (500, 375), (125, 0), (1, 0)])
   func exactNoise(from: Int, to: Int) {
     let step = DDIMStep(alphaBar: alphaBars[from], nextAlphaBar: alphaBars[to], eta: 0)
     let found = stepped(step, noised(alphaBars[from]), epsilon)

@@ -57,8 +57,8 @@ struct ScheduleTests {
     for (i, t) in found.reversed().enumerated() { #expect(abs(Double(t) - stride * Double(i)) <= 0.5 + 1e-9) }
   }
 
-  /// official-a lists as "ddpm.timesteps" what the public code's fractional stride makes of 8 steps. The library, which takes the name "ddim8" there,
-  /// uses that stride only where it must: over 1001 training steps, which 8 does not divide.
+  /// official-a lists as "ddpm.timesteps" what the public code's fractional stride makes of 8 steps. The library uses that stride only
+  /// where it must: over 1001 training steps, which 8 does not divide.
   @Test("the fractional stride rounds as the public code's own lists do")
   func respacedGolden() throws {
     let listed = try Fixture.integers("ddpm.timesteps", in: "official-a/golden.json")
@@ -66,7 +66,9 @@ struct ScheduleTests {
     #expect(timesteps(8, .official, of: 1001) == (0..<8).reversed().map { Int((Double($0) * 1000 / 7).rounded(.toNearestOrEven)) })
   }
 
-  @Test("every number of steps visits so many timesteps of the training, downwards to the first", arguments: [Compatibility.official, .diffusers])
+  @Test(
+    "every number of steps visits so many timesteps of the training, downwards to the first",
+    arguments: [Compatibility.official, .diffusers])
   func everyCount(compatibility: Compatibility) {
     for count in 1...1000 {
       let found = timesteps(count, compatibility)

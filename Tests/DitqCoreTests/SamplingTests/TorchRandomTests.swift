@@ -33,8 +33,8 @@ struct TorchRandomTests {
     #expect(largestDifference(found, expected) <= 1e-6, "the promise of ditq.h")
   }
 
-  /// From 16 numbers on, uniforms are drawn in order and turned into normals sixteen by sixteen. A fill of a multiple of 16 draws nothing more,
-  /// so fills in a row are the blocks of one long one, over the twist after each 624 words too.
+  /// From 16 numbers on, uniforms are drawn in order and turned into normals sixteen by sixteen. A fill of a multiple of 16 draws nothing
+  /// more, so fills in a row are the blocks of one long one, over the twist after each 624 words too.
   @Test("fills of sixteen in a row are the blocks of one long fill, as torch has it")
   func stream() throws {
     let expected = try Fixture.tensors("diffusers-a/golden.safetensors").floats("randn.1.4096")
