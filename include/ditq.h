@@ -130,6 +130,7 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
 
 /*
  * Open a model from a path:
+ *   - a .ditq file: quantized, mapped into memory, ready at once;
  *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors, or sharded safetensors with an index);
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
  *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …).
@@ -163,6 +164,11 @@ ditq_status ditq_model_describe_json(const ditq_model *DITQ_NONNULL model, char 
 const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL model, int32_t label);
 /* The label of a name: whole names first, then comma-separated aliases, both without regard to ASCII case. DITQ_NOT_FOUND names the nearest ones. */
 ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
+/* Reads every byte and compares the checksums that a .ditq file records. */
+ditq_status ditq_model_verify(const ditq_model *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
+/* Writes a quantized model as a .ditq file, whole or not at all: a safetensors file that is opened like any other, and used in place. */
+ditq_status ditq_model_save(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL path, ditq_error *DITQ_NULLABLE error);
+
 /* ---- Quantization ------------------------------------------------------------------------------------------------------- */
 
 enum { DITQ_ACTIVATION_AUTO = 0,              /* what gives the best result on this hardware: now DYNAMIC_PER_TOKEN */

@@ -94,6 +94,21 @@ private func describe(_ model: Model, size: UInt32) -> ditq_model_info {
 }
 
 @c @implementation
+public func ditq_model_save(
+  _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error) { () throws(DitqError) in
+    let model = try object(model, Model.self, "model"), path = try required(path, "path")
+    try model.save(to: String(bytes: path), libraryVersion: String(bytes: ditq_version()))
+  }
+}
+
+@c @implementation
+public func ditq_model_verify(_ model: OpaquePointer!, _ error: UnsafeMutablePointer<ditq_error>!) -> ditq_status {
+  answer(error) { () throws(DitqError) in try object(model, Model.self, "model").verify() }
+}
+
+@c @implementation
 public func ditq_model_describe_json(
   _ model: OpaquePointer!, _ buffer: UnsafeMutablePointer<CChar>!, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>!,
   _ error: UnsafeMutablePointer<ditq_error>!

@@ -50,7 +50,9 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
   }
   result.threads = Int(found.threads)
   if found.rule_count != 0 {
-    guard (0...10000).contains(found.rule_count) else { throw DitqError(.invalidArgument, "rule_count: 0 to 10000 expected, \(found.rule_count) found") }
+    guard (0...10000).contains(found.rule_count) else {
+      throw DitqError(.invalidArgument, "rule_count: 0 to 10000 expected, \(found.rule_count) found")
+    }
     let rules = try required(found.rules, "rules")
     for index in 0..<found.rule_count { result.rules.append(try rule(rules + index, "rules[\(index)]")) }
   }
@@ -60,7 +62,8 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
 private func rule(_ pointer: UnsafePointer<ditq_layer_rule>, _ name: String) throws(DitqError) -> LayerRule {
   guard let found = try options(pointer, name) else { throw DitqError(.invalidArgument, "\(name): NULL found") }
   return try LayerRule(
-    pattern: String(bytes: try required(found.pattern, "\(name).pattern")), weightBits: found.weight_bits == 0 ? nil : Int(found.weight_bits),
+    pattern: String(bytes: try required(found.pattern, "\(name).pattern")),
+    weightBits: found.weight_bits == 0 ? nil : Int(found.weight_bits),
     weightGroup: found.weight_group == -1 ? nil : Int(found.weight_group),
     activationBits: found.activation_bits == 0 ? nil : Int(found.activation_bits))
 }

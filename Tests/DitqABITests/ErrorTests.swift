@@ -16,6 +16,7 @@ struct NullTests {
     ditq_linear_destroy(nil)
     ditq_session_cancel(null())
     ditq_generate_options_init(null())
+    ditq_quantize_options_init(null())
     #expect(ditq_model_class_name(null(), 0) == nil)
   }
 
@@ -61,6 +62,8 @@ struct NullTests {
     expect("timesteps", ditq_predict(s, floats, null(), &label, 1, &floats, 24576, e))
     expect("labels", ditq_predict(s, floats, &value, null(), 1, &floats, 24576, e))
     expect("output", ditq_predict(s, floats, &value, &label, 1, null(), 24576, e))
+    expect("source", ditq_quantize(null(), nil, &handle, e))
+    expect("quantized", ditq_quantize(m, nil, null(), e))
     expect("weights", ditq_linear_create(null(), nil, 1, 1, nil, &handle, e))
     expect("linear", ditq_linear_create(weights, nil, 1, 1, nil, null(), e))
     expect("linear", ditq_linear_apply(null(), weights, 1, &floats, 1, e))

@@ -130,9 +130,13 @@ struct ExampleTests {
   @Test("the GEMM by itself is the product")
   func linear() throws {
     let weights: [Float] = [1, 2, 3, 4, 5, 6], bias: [Float] = [10, 20], x: [Float] = [1, 0, 1, 0.5, 0.5, 0.5]
-    var linear: OpaquePointer?, y = [Float](repeating: 0, count: 4)
-    try #require(ditq_linear_create(weights, bias, 2, 3, nil, &linear, nil) == DITQ_OK)
-    #expect(ditq_linear_apply(try #require(linear), x, 2, &y, 1, nil) == DITQ_OK && y == [14, 30, 13, 27.5])
+    var linear: OpaquePointer?, options = ditq_linear_options(), y = [Float](repeating: 0, count: 4)
+    options.struct_size = UInt32(MemoryLayout<ditq_linear_options>.size)
+    options.weight_bits = Int32(DITQ_KEEP_FLOAT)
+    try #require(ditq_linear_create(weights, bias, 2, 3, &options, &linear, nil) == DITQ_OK)
+    for threads in Int32(1)...5 {
+      #expect(ditq_linear_apply(try #require(linear), x, 2, &y, threads, nil) == DITQ_OK && y == [14, 30, 13, 27.5])
+    }
     ditq_linear_destroy(linear)
   }
 }

@@ -84,6 +84,30 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
     "ditq_png_text", MemoryLayout<ditq_png_text>.size, [field("key", \ditq_png_text.key), field("text", \ditq_png_text.text)]
   ),
   (
+    "ditq_layer_rule", MemoryLayout<ditq_layer_rule>.size,
+    [
+      field("struct_size", \ditq_layer_rule.struct_size), field("weight_bits", \ditq_layer_rule.weight_bits),
+      field("weight_group", \ditq_layer_rule.weight_group), field("activation_bits", \ditq_layer_rule.activation_bits),
+      field("pattern", \ditq_layer_rule.pattern),
+    ]
+  ),
+  (
+    "ditq_quantize_options", MemoryLayout<ditq_quantize_options>.size,
+    [
+      field("struct_size", \ditq_quantize_options.struct_size), field("weight_bits", \ditq_quantize_options.weight_bits),
+      field("weight_group", \ditq_quantize_options.weight_group), field("weight_method", \ditq_quantize_options.weight_method),
+      field("activation_bits", \ditq_quantize_options.activation_bits), field("activation_mode", \ditq_quantize_options.activation_mode),
+      field("observer", \ditq_quantize_options.observer), field("calibration_steps", \ditq_quantize_options.calibration_steps),
+      field("calibration_total_steps", \ditq_quantize_options.calibration_total_steps),
+      field("calibration_samples", \ditq_quantize_options.calibration_samples),
+      field("calibration_seed", \ditq_quantize_options.calibration_seed),
+      field("balance_channels", \ditq_quantize_options.balance_channels), field("threads", \ditq_quantize_options.threads),
+      field("error_budget_db", \ditq_quantize_options.error_budget_db), field("rules", \ditq_quantize_options.rules),
+      field("rule_count", \ditq_quantize_options.rule_count), field("progress", \ditq_quantize_options.progress),
+      field("progress_context", \ditq_quantize_options.progress_context),
+    ]
+  ),
+  (
     "ditq_linear_options", MemoryLayout<ditq_linear_options>.size,
     [
       field("struct_size", \ditq_linear_options.struct_size), field("weight_bits", \ditq_linear_options.weight_bits),
@@ -105,6 +129,7 @@ struct LayoutTests {
   @Test("the library states the size of every struct, and offset and size of every field, as the compiler has them")
   func agreement() throws {
     let layout = try layout()
+    #expect(layout.count == structs.count, "a struct of the header is not listed above")
     for (name, size, fields) in structs {
       let stated = try #require(layout[name], "\(name) is missing")
       #expect(stated["size"] as? Int == size, "\(name)")

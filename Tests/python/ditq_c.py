@@ -143,6 +143,8 @@ PROTOTYPES = {
     "ditq_model_find_class": (c_int32, [MODEL, c_char_p, OUT_LABEL, ERROR]),
     "ditq_quantize_options_init": (None, [POINTER(QuantizeOptions)]),
     "ditq_quantize": (c_int32, [MODEL, POINTER(QuantizeOptions), OUT_HANDLE, ERROR]),
+    "ditq_model_save": (c_int32, [MODEL, c_char_p, ERROR]),
+    "ditq_model_verify": (c_int32, [MODEL, ERROR]),
     "ditq_session_memory": (c_int32, [MODEL, POINTER(SessionOptions), OUT_SIZE, ERROR]),
     "ditq_session_create": (c_int32, [MODEL, POINTER(SessionOptions), OUT_HANDLE, ERROR]),
     "ditq_session_destroy": (None, [SESSION]),
@@ -332,6 +334,12 @@ class Model:
         call(lib.ditq_quantize, self.handle, byref(options), byref(result.handle))
         result._describe_shapes()
         return result
+
+    def save(self, path):
+        call(lib.ditq_model_save, self.handle, os.fsencode(path))
+
+    def verify(self):
+        call(lib.ditq_model_verify, self.handle)
 
     def close(self):
         lib.ditq_model_close(self.handle)

@@ -39,6 +39,21 @@ struct IntegerWeights {
     sums = arena.floats(panels, panelColumns)
   }
 
+  private init(
+    _ shape: IntegerWeights, numbers: UnsafeRawPointer, scales: UnsafeRawPointer, zeros: UnsafeRawPointer, sums: UnsafeRawPointer
+  ) {
+    (outputs, inputs, bits, group) = (shape.outputs, shape.inputs, shape.bits, shape.group)
+    self.numbers = UnsafeMutableRawPointer(mutating: numbers)
+    self.scales = UnsafeMutableRawPointer(mutating: scales).assumingMemoryBound(to: Float.self)
+    self.zeros = UnsafeMutableRawPointer(mutating: zeros).assumingMemoryBound(to: UInt8.self)
+    self.sums = UnsafeMutableRawPointer(mutating: sums).assumingMemoryBound(to: Float.self)
+  }
+
+  /// The same matrix where it stands, to be read only.
+  func standing(numbers: UnsafeRawPointer, scales: UnsafeRawPointer, zeros: UnsafeRawPointer, sums: UnsafeRawPointer) -> IntegerWeights {
+    IntegerWeights(self, numbers: numbers, scales: scales, zeros: zeros, sums: sums)
+  }
+
   /// Inputs, rounded up to what a panel holds.
   static func depth(_ inputs: Int) -> Int { (inputs + 7) & ~7 }
 

@@ -11,14 +11,15 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model")
-    return try LoadedTransformer(tensors, config, .diffusers, options.allocator)
+    return try LoadedTransformer(tensors, config, .diffusers, [], options.allocator)
   }
   let decoder = try said(of: "vae") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model")
     return try LoadedDecoder(tensors, vae, options.allocator)
   }
   return Model(
-    config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder, source: "diffusers directory")
+    config: config, format: NumberFormat(), sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
+    source: "diffusers directory")
 }
 
 private func said<T>(of part: String, _ body: () throws(DitqError) -> T) throws(DitqError) -> T {
@@ -53,7 +54,8 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : Float(epsilon), isPixelSpace: false)
 }
 
-private func vaeConfig(_ settings: Settings, latentChannels: Int) throws(DitqError) -> VAEConfig {
+/// `latentChannels` is what the transformer has, where that is known.
+func vaeConfig(_ settings: Settings, latentChannels: Int?) throws(DitqError) -> VAEConfig {
   try settings.require("_class_name", "AutoencoderKL")
   try settings.require("act_fn", "silu", default: "silu")
   try settings.require("mid_block_add_attention", true, default: true)
@@ -78,7 +80,7 @@ private func vaeConfig(_ settings: Settings, latentChannels: Int) throws(DitqErr
     throw settings.wrong("up_block_types", "\"UpDecoderBlock2D\"", block)
   }
   let latents = try settings.integer("latent_channels", in: 1...1024, default: 4)
-  guard latents == latentChannels else {
+  if let latentChannels, latents != latentChannels {
     throw settings.wrong(
       "latent_channels", "\(latentChannels), as the transformer's in_channels,", settings.value("latent_channels"), .malformed)
   }

@@ -32,16 +32,16 @@ package final class Model {
   /// "safetensors" or "diffusers directory".
   package let source: String
   /// Kept alive: files that weights point into, and memory that was filled from them.
-  private let tensors: [TensorCollection]
+  /// The transformer's, then the decoder's.
+  let tensors: [TensorCollection]
   private let blocks: [Block]
 
   init(
-    config: DiTConfig, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer, decoder: LoadedDecoder?,
-    source: String
+    config: DiTConfig, format: NumberFormat, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
+    decoder: LoadedDecoder?, source: String
   ) {
-    (self.config, self.sampling, self.classNames, self.source) = (config, sampling, classNames, source)
+    (self.config, self.format, self.sampling, self.classNames, self.source) = (config, format, sampling, classNames, source)
     (dit, self.decoder) = (transformer.weights, decoder?.decoder)
-    format = NumberFormat()
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
     blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
     parameterCount = transformer.parameterCount + (decoder?.parameterCount ?? 0)
@@ -86,10 +86,12 @@ struct LoadedTransformer {
   let parameterCount: Int
   let byteCount: Int
 
-  init(_ tensors: TensorCollection, _ config: DiTConfig, _ layout: CheckpointLayout, _ allocator: Allocator) throws(DitqError) {
+  init(
+    _ tensors: TensorCollection, _ config: DiTConfig, _ layout: CheckpointLayout, _ packed: [PackedLayer], _ allocator: Allocator
+  ) throws(DitqError) {
     try config.check()
     self.tensors = tensors
-    (weights, block) = try ParameterLoader.load(tensors, allocator) { loader throws(DitqError) in
+    (weights, block) = try ParameterLoader.load(tensors, packed, allocator) { loader throws(DitqError) in
       try DiTWeights(&loader, config, layout)
     }
     (parameterCount, byteCount) = tensors.total { !layout.isRepeated($0) }
@@ -106,8 +108,8 @@ struct LoadedDecoder {
 
   init(_ tensors: TensorCollection, _ config: VAEConfig, _ allocator: Allocator) throws(DitqError) {
     self.tensors = tensors
-    (decoder, block) = try ParameterLoader.load(tensors, allocator) { loader throws(DitqError) in try VAEDecoder(&loader, config) }
-    parameterCount = tensors.total { !$0.starts(withBytesOf: "encoder.") && !$0.starts(withBytesOf: "quant_conv.") }.elements
+    (decoder, block) = try ParameterLoader.load(tensors, [], allocator) { loader throws(DitqError) in try VAEDecoder(&loader, config) }
+    parameterCount = tensors.total { VAEDecoder.uses($0) }.elements
     byteCount = block.byteCount
   }
 }

@@ -1,5 +1,5 @@
 // Opening a checkpoint in the layout of the public DiT release: sizes follow from the tensors; what tensors cannot say may stand in the
-// safetensors metadata under "ditq.config", a JSON object whose fields are listed at `Recorded`. Refuses sizes that disagree.
+// safetensors metadata: see RecordedConfig. A .ditq file is such a checkpoint with packed layers. Refuses sizes that disagree.
 
 /// What a host asks for on opening; nil where it leaves the choice.
 package struct OpenOptions {
@@ -12,12 +12,12 @@ package struct OpenOptions {
 }
 
 func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions) throws(DitqError) -> Model {
-  let recorded = try Recorded(tensors)
+  let recorded = try RecordedConfig(tensors)
   let patches = try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape
   let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
   let positions = try tensors.requireAnyShape("pos_embed", rank: 3).shape
-  let output = try tensors.requireAnyShape("final_layer.linear.weight", rank: 2).shape
-  let mlp = try tensors.requireAnyShape("blocks.0.mlp.fc1.weight", rank: 2).shape
+  let output = try tensors.requireAnyShape("final_layer.linear.bias", rank: 1).shape[0]
+  let mlp = try tensors.requireAnyShape("blocks.0.mlp.fc1.bias", rank: 1).shape[0]
   let hidden = patches[0], channels = patches[1], patch = patches[2]
   guard hidden > 0, patch > 0, patch <= 256, channels > 0, let grid = squareRoot(positions[1]), grid <= 8192 else {
     throw DitqError(
@@ -28,8 +28,8 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
   let config = DiTConfig(
     compatibility: compatibility, hiddenSize: hidden, depth: depth(tensors),
     headCount: try headCount(options.headCount ?? recorded.headCount, hidden: hidden), patchSize: patch, channels: channels,
-    outputChannels: output[0] / (patch * patch), latentSize: grid * patch, mlpSize: mlp[0], classCount: labels[0] - 1,
-    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : 1e-5,
+    outputChannels: output / (patch * patch), latentSize: grid * patch, mlpSize: mlp, classCount: labels[0] - 1,
+    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : recorded.normEpsilon ?? 1e-5,
     isPixelSpace: recorded.isPixelSpace ?? (channels == 1 || channels == 3))
   guard !config.isPixelSpace || channels == 1 || channels == 3 else {
     throw DitqError(.unsupported, "ditq.config: pixel_space: 1 or 3 channels expected, \(channels) found")
@@ -41,9 +41,15 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
     )
   }
   let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
-  let transformer = try LoadedTransformer(tensors, config, .official, options.allocator)
+  let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
+  let transformer = try LoadedTransformer(own, config, .official, recorded.layers, options.allocator)
+  var decoder: LoadedDecoder?
+  if let vae = recorded.decoder {
+    decoder = try LoadedDecoder(tensors.part(under: RecordedConfig.decoderPrefix), vae, options.allocator)
+  }
   return Model(
-    config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer, decoder: nil, source: "safetensors")
+    config: config, format: recorded.format, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
+    decoder: decoder, source: recorded.isPacked ? "ditq" : "safetensors")
 }
 
 /// What was given; else the heads of the public sizes, else 64 channels a head.
@@ -76,39 +82,4 @@ private func squareRoot(_ square: Int) -> Int? {
   guard square > 0 else { return nil }
   let root = Int(Double(square).squareRoot())
   return root * root == square ? root : nil
-}
-
-/// The metadata "ditq.config" of a file: head_count, compatibility, pixel_space, class_names, learned_variance, sampler, steps,
-/// guidance_scale. Other fields (training, license, …) inform people.
-private struct Recorded {
-  var headCount: Int?
-  var compatibility: Compatibility?
-  var isPixelSpace: Bool?
-  var hasLearnedVariance: Bool?
-  var classNames: [String] = []
-  var sampling = SamplingSettings()
-
-  init(_ tensors: TensorCollection) throws(DitqError) {
-    guard let record = tensors.metadata.first(where: { $0.name == "ditq.config" }) else { return }
-    let settings = try Settings(text: record.value, named: "ditq.config")
-    if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: 1...1024) }
-    if let name = try settings.string("compatibility") {
-      try settings.require("compatibility", "official", "diffusers")
-      compatibility = name == "official" ? .official : .diffusers
-    }
-    if settings.value("pixel_space") != nil { isPixelSpace = try settings.bool("pixel_space", default: false) }
-    if settings.value("learned_variance") != nil { hasLearnedVariance = try settings.bool("learned_variance", default: false) }
-    if let names = settings.value("class_names") {
-      guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
-      for name in array {
-        guard let name = name.string else { throw settings.wrong("class_names", "strings", name, .malformed) }
-        classNames.append(name)
-      }
-    }
-    try settings.require("sampler", "ddim", default: "ddim")
-    if settings.value("steps") != nil { sampling.steps = try settings.integer("steps", in: 1...1000) }
-    if settings.value("guidance_scale") != nil {
-      sampling.guidanceScale = try settings.number("guidance_scale", above: -0.5, below: 1001, default: 1)
-    }
-  }
 }

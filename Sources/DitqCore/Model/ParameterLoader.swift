@@ -7,27 +7,28 @@ import CPlatform
 
 struct ParameterLoader {
   private let tensors: TensorCollection
+  private let packed: [PackedLayer]
   private let kernels: ditqk_kernels
   private let isMeasuring: Bool
   private(set) var arena: Arena
   /// By index into `tensors.tensors`: asked for.
   private var used: [Bool]
 
-  private init(_ tensors: TensorCollection, _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
-    (self.tensors, self.arena, self.isMeasuring) = (tensors, arena, isMeasuring)
+  private init(_ tensors: TensorCollection, _ packed: [PackedLayer], _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
+    (self.tensors, self.packed, self.arena, self.isMeasuring) = (tensors, packed, arena, isMeasuring)
     kernels = try InstructionSet.best(limit: 0).kernels
     used = [Bool](repeating: false, count: tensors.tensors.count)
   }
 
-  /// Runs `body` twice and answers with what the second run loaded and the memory it stands in.
+  /// Runs `body` twice and answers with what the second run loaded and the memory it stands in. Layers of `packed` are integers.
   static func load<T>(
-    _ tensors: TensorCollection, _ allocator: Allocator, _ body: (inout ParameterLoader) throws(DitqError) -> T
+    _ tensors: TensorCollection, _ packed: [PackedLayer], _ allocator: Allocator, _ body: (inout ParameterLoader) throws(DitqError) -> T
   ) throws(DitqError) -> (T, Block) {
-    var measuring = try ParameterLoader(tensors, Arena(), isMeasuring: true)
+    var measuring = try ParameterLoader(tensors, packed, Arena(), isMeasuring: true)
     _ = try body(&measuring)
     let size = try measuring.arena.checkedSize("weights")
     let block = try Block(byteCount: max(64, size), from: allocator, for: "weights")
-    var loader = try ParameterLoader(tensors, Arena(block.start), isMeasuring: false)
+    var loader = try ParameterLoader(tensors, packed, Arena(block.start), isMeasuring: false)
     return (try body(&loader), block)
   }
 
@@ -61,14 +62,47 @@ struct ParameterLoader {
 
   /// A linear layer: `weight` and `bias` of each name.
   mutating func linear(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> Linear {
-    let matrix = try matrix(names.map { $0 + ".weight" }, outputs: outputs, inputs: inputs, shape: tail)
+    let weights = try weights(names, outputs: outputs, inputs: inputs, shape: tail)
     let bias = arena.floats(outputs)
     let part = outputs / names.count
     for (index, name) in names.enumerated() {
       let (tensor, type) = try tensor(name + ".bias", shape: [part])
       if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, part, bias + index * part) }
     }
-    return Linear(weights: .stored(matrix), outputs: outputs, inputs: inputs, bias: bias)
+    return Linear(weights: weights, outputs: outputs, inputs: inputs, bias: bias)
+  }
+
+  private mutating func weights(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]?) throws(DitqError) -> Linear.Weights {
+    guard let layer = packed.first(where: { $0.name == names[0] }) else {
+      return .stored(try matrix(names.map { $0 + ".weight" }, outputs: outputs, inputs: inputs, shape: tail))
+    }
+    let integers = try integers(layer, outputs: outputs, inputs: inputs)
+    return layer.activationBits == 8 ? .integers(integers) : .weightOnly(integers)
+  }
+
+  /// A packed layer, used where it stands: NAME.weight, .weight.scales, .weight.sums, and of 4 bits .weight.zeros.
+  private mutating func integers(_ layer: PackedLayer, outputs: Int, inputs: Int) throws(DitqError) -> IntegerWeights {
+    guard inputs <= 65536 else { throw DitqError(.unsupported, "\(layer.name): at most 65536 inputs expected, \(inputs) found") }
+    let name = layer.name + ".weight"
+    var shape = Arena()
+    let expected = IntegerWeights(&shape, outputs: outputs, inputs: inputs, bits: layer.bits, group: layer.group)
+    let panels = panelCount(outputs), scaleShape = [panels, expected.groups, panelColumns]
+    let numbers = try packedTensor(name, "U8", [panels, expected.panelByteCount])
+    let scales = try packedTensor(name + ".scales", "F32", scaleShape)
+    let zeros = layer.bits == 4 ? try packedTensor(name + ".zeros", "U8", scaleShape) : numbers
+    let sums = try packedTensor(name + ".sums", "F32", [panels, panelColumns])
+    for tensor in [scales, sums] {
+      for index in 0..<tensor.elementCount where !(tensor.start + index * 4).loadUnaligned(as: Float.self).isFinite {
+        throw DitqError(.malformed, "\(tensor.name): element \(index) is not finite")
+      }
+    }
+    return expected.standing(numbers: numbers.start, scales: scales.start, zeros: zeros.start, sums: sums.start)
+  }
+
+  private mutating func packedTensor(_ name: String, _ dtype: String, _ shape: [Int]) throws(DitqError) -> Tensor {
+    let tensor = try tensors.require(name, dtype: dtype, shape: shape)
+    markUsed(name)
+    return tensor
   }
 
   /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses.

@@ -10,6 +10,16 @@ struct VAEConfig {
   var scalingFactor: Double
 
   static let normEpsilon: Float = 1e-6
+  /// As vae/config.json has it.
+  var json: String {
+    let channels = text(ofShape: blockChannels)
+    var json = "{\"_class_name\": \"AutoencoderKL\", \"latent_channels\": \(latentChannels), \"out_channels\": \(imageChannels)"
+    json += ", \"layers_per_block\": \(layersPerBlock), \"norm_num_groups\": \(normGroups), \"scaling_factor\": \(scalingFactor)"
+    json += ", \"block_out_channels\": \(channels), \"up_block_types\": ["
+    for index in blockChannels.indices { json += (index == 0 ? "" : ", ") + "\"UpDecoderBlock2D\"" }
+    return json + "]}"
+  }
+
   /// The image is so many times larger than the latents.
   var upscaling: Int { 1 << (blockChannels.count - 1) }
 }
@@ -70,8 +80,13 @@ struct VAEDecoder {
     upBlocks = blocks
     normOut = try GroupNorm(&loader, "decoder.conv_norm_out", inputs, config)
     convOut = try loader.convolution("decoder.conv_out", outputs: config.imageChannels, inputs: inputs, size: 3)
-    try loader.requireAllUsed(ignoring: ["encoder.", "quant_conv."])
+    try loader.requireAllUsed(ignoring: VAEDecoder.encoderPrefixes)
   }
+
+  private static let encoderPrefixes = ["encoder.", "quant_conv."]
+
+  /// Whether a tensor of a VAE is one of the decoder's.
+  static func uses(_ name: String) -> Bool { !encoderPrefixes.contains { name.starts(withBytesOf: $0) } }
 }
 
 extension GroupNorm {

@@ -40,12 +40,7 @@ extension Linear.Weights {
     case .packed: "F32"
     case .integers(let weights): "W\(weights.bits)A8"
     case .weightOnly(let weights): "W\(weights.bits)"
-    case .stored(let matrix):
-      switch matrix.type {
-      case .f32: "F32"
-      case .f16: "F16"
-      case .bf16: "BF16"
-      }
+    case .stored(let matrix): matrix.type.name
     }
   }
 }

@@ -74,19 +74,19 @@ func readSmallFile(_ path: String, limit: Int = 4096) -> [UInt8]? {
   return Array(bytes[..<filled])
 }
 
-/// Writes a file whole or not at all: under a temporary name beside it, synced, then renamed. What exists and is no regular file (a pipe,
+/// Writes pieces to a file, whole or not at all: under a temporary name beside it, synced, then renamed. What exists and is no regular file (a pipe,
 /// /dev/stdout) is written to directly.
-func writeFile(_ path: String, _ bytes: UnsafeRawBufferPointer) throws(DitqError) {
+func writeFile(_ path: String, _ pieces: [UnsafeRawBufferPointer]) throws(DitqError) {
   switch kind(of: path) {
   case .directory: throw DitqError(.ioFailed, "\(path): cannot write: it is a directory")
   case .other:
     let descriptor = ditqp_open_device(path)
     guard descriptor >= 0 else { throw failure("open", path) }
     defer { close(descriptor) }
-    guard writeAll(descriptor, bytes) else { throw failure("write", path) }
+    guard pieces.allSatisfy({ writeAll(descriptor, $0) }) else { throw failure("write", path) }
   case .nothing, .file:
     let (descriptor, temporary) = try createTemporary(beside: path)
-    let written = writeAll(descriptor, bytes) && fsync(descriptor) == 0
+    let written = pieces.allSatisfy { writeAll(descriptor, $0) } && fsync(descriptor) == 0
     let error = failure("write", path)
     let closed = close(descriptor) == 0
     guard written && closed else {

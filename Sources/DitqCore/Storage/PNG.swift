@@ -34,7 +34,7 @@ package func writePNG(_ image: PNGImage, to path: String) throws(DitqError) {
   var output = Output(start: nil, capacity: 0, grows: true)
   defer { free(output.start) }
   try encode(image, into: &output)
-  try writeFile(path, UnsafeRawBufferPointer(start: output.start, count: output.count))
+  try writeFile(path, [UnsafeRawBufferPointer(start: output.start, count: output.count)])
 }
 
 /// Writes up to `capacity` bytes of the encoded image and returns how many bytes it has in all.

@@ -5,6 +5,15 @@
 enum ElementType {
   case f32, f16, bf16
 
+  /// In the file's words.
+  var name: String {
+    switch self {
+    case .f32: "F32"
+    case .f16: "F16"
+    case .bf16: "BF16"
+    }
+  }
+
   var byteCount: Int {
     switch self {
     case .f32: 4
@@ -34,6 +43,13 @@ struct Tensor {
   }
 }
 
+extension Tensor {
+  fileprivate func renamed(droppingPrefix prefix: String) -> Tensor {
+    let rest = String(decoding: name.utf8.dropFirst(prefix.utf8.count), as: UTF8.self)
+    return Tensor(name: rest, dtype: dtype, shape: shape, start: start, byteCount: byteCount, elementCount: elementCount)
+  }
+}
+
 final class TensorCollection {
   /// In the order of the file. Of merged files, one after the other: the first of a name counts.
   let metadata: [(name: String, value: String)]
@@ -52,6 +68,12 @@ final class TensorCollection {
   /// The tensors of several files as one collection.
   convenience init(merging parts: [TensorCollection]) throws(DitqError) {
     try self.init(parts.flatMap { $0.tensors }, metadata: parts.flatMap { $0.metadata }, in: parts.flatMap { $0.files })
+  }
+
+  /// The tensors whose names begin with a prefix, under the rest of their names; or all the others.
+  func part(under prefix: String, inverted: Bool = false) throws(DitqError) -> TensorCollection {
+    let chosen = tensors.filter { $0.name.starts(withBytesOf: prefix) != inverted }
+    return try TensorCollection(inverted ? chosen : chosen.map { $0.renamed(droppingPrefix: prefix) }, metadata: metadata, in: files)
   }
 
   func find(_ name: String) -> Tensor? { index(of: name).map { tensors[$0] } }
@@ -73,6 +95,16 @@ final class TensorCollection {
     let tensor = try requireWeights(name)
     guard tensor.shape == shape else {
       throw DitqError(.malformed, "\(name): shape \(text(ofShape: shape)) expected, \(text(ofShape: tensor.shape)) found")
+    }
+    return tensor
+  }
+
+  /// The tensor of this name, type and shape.
+  func require(_ name: String, dtype: String, shape: [Int]) throws(DitqError) -> Tensor {
+    guard let tensor = find(name) else { throw DitqError(.notFound, "\(name): no such tensor") }
+    guard tensor.dtype == dtype && tensor.shape == shape else {
+      throw DitqError(
+        .malformed, "\(name): \(dtype) \(text(ofShape: shape)) expected, \(tensor.dtype) \(text(ofShape: tensor.shape)) found")
     }
     return tensor
   }

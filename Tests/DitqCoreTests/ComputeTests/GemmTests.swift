@@ -179,6 +179,24 @@ struct GemmTests {
     }
   }
 
+  @Test("every panel of every row belongs to exactly one part, however many parts there are")
+  func grid() {
+    for tileRows in [4, 14] {
+      for panels in 1...5 {
+        for rows in [1, 3, 4, 14, 15, 28, 29, 64, 256] {
+          for parts in 1...33 {
+            let grid = Grid(panels: panels, tiles: (rows + tileRows - 1) / tileRows, parts: parts)
+            var counts = [Int](repeating: 0, count: panels * rows)
+            for part in 0..<parts {
+              for row in grid.rows(part, rows, tileRows: tileRows) { for panel in grid.panels(part) { counts[panel * rows + row] += 1 } }
+            }
+            #expect(counts.allSatisfy { $0 == 1 }, "\(panels) panels, \(rows) rows in tiles of \(tileRows), \(parts) parts")
+          }
+        }
+      }
+    }
+  }
+
   @Test("a NaN stays in its row and column")
   func noContamination() throws {
     var x = Matrix.random(30, 7, 12), weights = Matrix.random(70, 7, 13)

@@ -16,7 +16,7 @@ private final class Folder {
 }
 
 private func write(_ text: String, to path: String) throws {
-  try Array(text.utf8).withUnsafeBytes { bytes in try writeFile(path, bytes) }
+  try Array(text.utf8).withUnsafeBytes { bytes in try writeFile(path, [bytes]) }
 }
 
 private func text(of path: String) -> String? { FileManager.default.contents(atPath: path).map { String(decoding: $0, as: UTF8.self) } }
@@ -106,8 +106,20 @@ struct WrittenFileTests {
   func large() throws {
     let folder = try Folder()
     let content = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 ^ $0 >> 9) }
-    try content.withUnsafeBytes { bytes in try writeFile(folder["file"], bytes) }
+    try content.withUnsafeBytes { bytes in try writeFile(folder["file"], [bytes]) }
     #expect(FileManager.default.contents(atPath: folder["file"]) == Data(content))
+  }
+
+  @Test("pieces are written one after the other, empty ones too, and none is an empty file")
+  func pieces() throws {
+    let folder = try Folder()
+    try Array("hello, world".utf8).withUnsafeBytes { bytes in
+      let empty = UnsafeRawBufferPointer(start: nil, count: 0)
+      let (first, second) = (UnsafeRawBufferPointer(rebasing: bytes[..<5]), UnsafeRawBufferPointer(rebasing: bytes[5...]))
+      try writeFile(folder["file"], [empty, second, empty, first, first])
+      try writeFile(folder["none"], [])
+    }
+    #expect(text(of: folder["file"]) == ", worldhellohello" && text(of: folder["none"]) == "")
   }
 
   @Test("an existing file is replaced as a whole: who has the old one open keeps it")

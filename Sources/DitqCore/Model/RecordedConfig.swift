@@ -1,0 +1,117 @@
+// What a file says of its model beside the tensors, in the safetensors metadata:
+//
+//   ditq.config   a JSON object: head_count, compatibility, pixel_space, class_names, learned_variance, sampler, steps, guidance_scale,
+//                 train_steps, beta_start, beta_end, norm_eps, decoder; what is missing has its usual value, and other fields (training,
+//                 license, …) inform people
+//   ditq.format   of .ditq files: the version of their format, now "1"
+//   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
+//                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
+//   ditq.checksums a JSON object of SHA-256 by tensor
+//
+// Refuses a newer format and another packing.
+
+struct RecordedConfig {
+  static let formatVersion = 1
+  static let packing = "panels-32"
+  /// Before the names of a decoder's tensors.
+  static let decoderPrefix = "vae."
+
+  private(set) var headCount: Int?
+  private(set) var compatibility: Compatibility?
+  private(set) var isPixelSpace: Bool?
+  private(set) var hasLearnedVariance: Bool?
+  private(set) var classNames: [String] = []
+  private(set) var normEpsilon: Float?
+  private(set) var decoder: VAEConfig?
+  private(set) var sampling = SamplingSettings()
+  private(set) var isPacked = false
+  private(set) var layers: [PackedLayer] = []
+  private(set) var format = NumberFormat()
+
+  init(_ tensors: TensorCollection) throws(DitqError) {
+    if let version = tensors.metadataValue("ditq.format") { try readPacking(tensors, version) }
+    guard let record = tensors.metadataValue("ditq.config") else { return }
+    let settings = try Settings(text: record, named: "ditq.config")
+    if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: 1...1024) }
+    if let name = try settings.string("compatibility") {
+      try settings.require("compatibility", "official", "diffusers")
+      compatibility = name == "official" ? .official : .diffusers
+    }
+    if settings.value("pixel_space") != nil { isPixelSpace = try settings.bool("pixel_space", default: false) }
+    if settings.value("learned_variance") != nil { hasLearnedVariance = try settings.bool("learned_variance", default: false) }
+    if settings.value("norm_eps") != nil { normEpsilon = Float(try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)) }
+    try readClassNames(settings)
+    try readSampling(settings)
+    if let value = settings.value("decoder") {
+      decoder = try vaeConfig(Settings(value, named: "ditq.config: decoder"), latentChannels: nil)
+    }
+  }
+
+  private mutating func readClassNames(_ settings: Settings) throws(DitqError) {
+    guard let names = settings.value("class_names") else { return }
+    guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
+    for name in array {
+      guard let name = name.string else { throw settings.wrong("class_names", "strings", name, .malformed) }
+      classNames.append(name)
+    }
+  }
+
+  private mutating func readSampling(_ settings: Settings) throws(DitqError) {
+    try settings.require("sampler", "ddim", default: "ddim")
+    if settings.value("steps") != nil { sampling.steps = try settings.integer("steps", in: 1...1000) }
+    if settings.value("guidance_scale") != nil {
+      sampling.guidanceScale = try settings.number("guidance_scale", above: -0.5, below: 1001, default: 1)
+    }
+    sampling.trainSteps = try settings.integer("train_steps", in: 1...100_000, default: 1000)
+    sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
+    sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+  }
+
+  private mutating func readPacking(_ tensors: TensorCollection, _ version: String) throws(DitqError) {
+    guard let number = Int(version), number >= 1 else {
+      throw DitqError(.malformed, "ditq.format: a version expected, \"\(version)\" found")
+    }
+    guard number <= RecordedConfig.formatVersion else {
+      throw DitqError(
+        .unsupported, "ditq.format: \(RecordedConfig.formatVersion) or older expected, \(number) found: a newer libditq wrote this file")
+    }
+    let packing = tensors.metadataValue("ditq.packing") ?? ""
+    guard packing == RecordedConfig.packing else {
+      throw DitqError(.unsupported, "ditq.packing: \"\(RecordedConfig.packing)\" expected, \"\(packing)\" found")
+    }
+    isPacked = true
+    let settings = try Settings(text: tensors.metadataValue("ditq.layers") ?? "{}", named: "ditq.layers")
+    for member in settings.json.members ?? [] {
+      layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
+    }
+    if let first = layers.first(where: { $0.activationBits == 8 }) ?? layers.first {
+      format = NumberFormat(weightBits: first.bits, weightGroup: first.group, activationBits: first.activationBits)
+    }
+  }
+}
+
+/// How a layer is packed.
+struct PackedLayer {
+  let name: String
+  let bits: Int
+  /// Inputs that share a scale; 0 = the whole row.
+  let group: Int
+  let activationBits: Int
+
+  fileprivate init(name: String, _ settings: Settings) throws(DitqError) {
+    self.name = name
+    bits = try settings.integer("bits", in: 4...8)
+    group = try settings.integer("group", in: 0...65536)
+    activationBits = try settings.integer("activation_bits", in: 8...32)
+    guard (bits == 4 || bits == 8) && (activationBits == 8 || activationBits == 32) && group % 8 == 0 else {
+      throw DitqError(
+        .unsupported,
+        "ditq.layers: \(name): 4 or 8 bits, groups of a multiple of 8, activations of 8 or 32 bits expected, "
+          + "\(bits), \(group), \(activationBits) found")
+    }
+  }
+}
+
+extension TensorCollection {
+  func metadataValue(_ name: String) -> String? { metadata.first { $0.name == name }?.value }
+}

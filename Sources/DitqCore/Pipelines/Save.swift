@@ -1,0 +1,147 @@
+// Saving a quantized model as a .ditq file, and checking one. The file, byte by byte:
+//
+//   8 bytes       length of the header, little endian; 8 + length is a multiple of 64
+//   header        JSON, as any safetensors file has it; "__metadata__" holds ditq.config, .format, .packing, .layers, .checksums and .version
+//                 (their fields are listed in Model/RecordedConfig.swift)
+//   packed layers NAME.weight          U8  [panels, depth · bits · 4]   panel p holds outputs 32p … 32p + 31; depth is the inputs rounded up to 8
+//                                        8 bits: [depth / 4][32][4] of p, signed;  4 bits: [depth / 8][32 · 4], input 8i + j in the low nibble
+//                                        of byte j of each column's four and 8i + 4 + j in the high one
+//                 NAME.weight.scales   F32 [panels, groups, 32]
+//                 NAME.weight.sums     F32 [panels, 32]                 Σ over groups of scale · Σ p: what a zero point is multiplied with
+//                 NAME.weight.zeros    U8  [panels, groups, 32]         4 bits only: w = scale · (q − zero)
+//   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."
+//
+// Everything but the zeros has a multiple of 64 bytes and the zeros come last of the packed ones, so that a mapped file is used in place.
+
+extension Model {
+  /// Writes the file, whole or not at all.
+  @export(interface)
+  package func save(to path: String, libraryVersion: String) throws(DitqError) {
+    guard format.weightBits != 32 else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
+    let tensors = tensorsToWrite()
+    var checksums = "{"
+    for (index, tensor) in tensors.enumerated() {
+      checksums += (index == 0 ? "" : ", ") + "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\""
+    }
+    try writeSafetensors(
+      tensors,
+      metadata: [
+        ("format", "pt"), ("ditq.format", "\(RecordedConfig.formatVersion)"), ("ditq.packing", RecordedConfig.packing),
+        ("ditq.version", libraryVersion), ("ditq.config", recordedJSON), ("ditq.layers", packedLayersJSON),
+        ("ditq.checksums", checksums + "}"),
+      ], to: path)
+  }
+
+  /// Reads every byte and compares it with the checksums that the file records.
+  @export(interface)
+  package func verify() throws(DitqError) {
+    guard let record = tensors[0].metadataValue("ditq.checksums") else {
+      throw DitqError(.unsupported, "model: the file records no checksums")
+    }
+    let recorded = try Settings(text: record, named: "ditq.checksums")
+    for (index, collection) in tensors.enumerated() {
+      for tensor in collection.tensors {
+        let name = (index == 0 ? "" : RecordedConfig.decoderPrefix) + tensor.name
+        let found = TensorToWrite(whole: tensor, as: name).checksum
+        let expected = try recorded.string(name) ?? "none"
+        guard expected == found else { throw DitqError(.checksumMismatch, "\(name): SHA-256 \(expected) expected, \(found) found") }
+      }
+    }
+  }
+
+  private func tensorsToWrite() -> [TensorToWrite] {
+    let width = config.hiddenSize
+    var packed: [TensorToWrite] = [], zeros: [TensorToWrite] = [], others: [TensorToWrite] = []
+    _ = dit.mappingLinears { name, linear in
+      switch linear.weights {
+      case .integers(let weights), .weightOnly(let weights):
+        packed += weights.tensors(name + ".weight")
+        if weights.bits == 4 { zeros.append(weights.zerosTensor(name + ".weight")) }
+      case .stored(let matrix): others.append(TensorToWrite(name + ".weight", matrix, shape: patchShape(name)))
+      case .packed: preconditionFailure("a model has no float panels")
+      }
+      if let bias = linear.bias { others.append(TensorToWrite(name + ".bias", bias, [linear.outputs])) }
+      return linear
+    }
+    others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
+    others.append(TensorToWrite("pos_embed", dit.positions, [1, config.tokenCount, width]))
+    if decoder != nil {
+      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) {
+        others.append(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
+      }
+    }
+    return packed + zeros + others
+  }
+
+  /// The patch embedding is a convolution.
+  private func patchShape(_ name: String) -> [Int]? {
+    name == "x_embedder.proj" ? [config.hiddenSize, config.channels, config.patchSize, config.patchSize] : nil
+  }
+
+  private var packedLayersJSON: String {
+    var text = "{"
+    _ = dit.mappingLinears { name, linear in
+      let record: String
+      switch linear.weights {
+      case .integers(let weights): record = "\"bits\": \(weights.bits), \"group\": \(weights.group), \"activation_bits\": 8"
+      case .weightOnly(let weights): record = "\"bits\": \(weights.bits), \"group\": \(weights.group), \"activation_bits\": 32"
+      case .stored, .packed: return linear
+      }
+      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(name)\": {\(record)}"
+      return linear
+    }
+    return text + "}"
+  }
+
+  private var recordedJSON: String {
+    var text = "{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\""
+    text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
+    text += ", \"norm_eps\": \(config.secondNormEpsilon), \"sampler\": \(jsonLiteral(sampling.sampler))"
+    text += ", \"train_steps\": \(sampling.trainSteps), \"beta_start\": \(sampling.betaStart), \"beta_end\": \(sampling.betaEnd)"
+    if let steps = sampling.steps { text += ", \"steps\": \(steps)" }
+    if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
+    if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
+    text += ", \"class_names\": ["
+    for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
+    return text + "]}"
+  }
+}
+
+extension TensorToWrite {
+  fileprivate init(_ name: String, _ values: UnsafePointer<Float>, _ shape: [Int]) {
+    let bytes = UnsafeRawBufferPointer(start: values, count: shape.reduce(4, *))
+    self.init(name: name, dtype: "F32", shape: shape, pieces: [bytes])
+  }
+
+  /// The blocks of a matrix on top of each other.
+  fileprivate init(_ name: String, _ matrix: StoredMatrix, shape: [Int]?) {
+    let blockBytes = matrix.rowsPerBlock * matrix.inputs * matrix.type.byteCount
+    var pieces: [UnsafeRawBufferPointer] = []
+    for block in 0..<matrix.outputs / matrix.rowsPerBlock {
+      pieces.append(UnsafeRawBufferPointer(start: matrix.row(block * matrix.rowsPerBlock), count: blockBytes))
+    }
+    self.init(name: name, dtype: matrix.type.name, shape: shape ?? [matrix.outputs, matrix.inputs], pieces: pieces)
+  }
+
+  fileprivate init(whole tensor: Tensor, as name: String) {
+    let bytes = UnsafeRawBufferPointer(start: tensor.start, count: tensor.byteCount)
+    self.init(name: name, dtype: tensor.dtype, shape: tensor.shape, pieces: [bytes])
+  }
+}
+
+extension IntegerWeights {
+  fileprivate func tensors(_ name: String) -> [TensorToWrite] {
+    let panels = panelCount(outputs)
+    let bytes = UnsafeRawBufferPointer(start: numbers, count: panels * panelByteCount)
+    return [
+      TensorToWrite(name: name, dtype: "U8", shape: [panels, panelByteCount], pieces: [bytes]),
+      TensorToWrite(name + ".scales", scales, [panels, groups, panelColumns]), TensorToWrite(name + ".sums", sums, [panels, panelColumns]),
+    ]
+  }
+
+  fileprivate func zerosTensor(_ name: String) -> TensorToWrite {
+    let shape = [panelCount(outputs), groups, panelColumns]
+    let bytes = UnsafeRawBufferPointer(start: zeros, count: shape.reduce(1, *))
+    return TensorToWrite(name: name + ".zeros", dtype: "U8", shape: shape, pieces: [bytes])
+  }
+}

@@ -1,0 +1,192 @@
+"""The .ditq file: what is saved is what is opened, any safetensors reader lists it, and no bytes in it take the process down."""
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+
+import ditq_c as ditq
+import safetensors_io
+from ditq_c import DitqFailure
+
+SCHEMES = {"W8": dict(weight_bits=8), "W4": dict(weight_bits=4), "W4 remainder": dict(weight_bits=4, weight_group=48)}
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    """saved(fixture, scheme): the path of a .ditq file, and the quantized model's latents of one run."""
+    made = {}
+
+    def file(name, scheme="W4"):
+        if (name, scheme) not in made:
+            path = tmp_path_factory.mktemp("ditq") / f"{name}.ditq"
+            with model(name).quantize(**SCHEMES[scheme]) as quantized, quantized.session() as session:
+                quantized.save(path)
+                made[name, scheme] = path, session.denoise([3], [7], steps=2)
+        return made[name, scheme]
+
+    return file
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", ["emoji", "official-a", "diffusers-b"])
+def test_an_opened_file_gives_the_bytes_of_the_model_that_was_saved(name, scheme, saved, model):
+    path, expected = saved(name, scheme)
+    with ditq.Model(path) as opened, opened.session() as session:
+        assert np.array_equal(session.denoise([3], [7], steps=2), expected)
+        opened.verify()
+        source = model(name)
+        assert opened.image_shape == source.image_shape and opened.class_name(3) == source.class_name(3)
+        assert opened.info.weight_bits == SCHEMES[scheme]["weight_bits"] and opened.info.has_decoder == source.info.has_decoder
+        if source.info.has_decoder:
+            latents = np.ones((1, *source.latent_shape), np.float32)
+            with source.session() as float_session:
+                assert np.array_equal(session.decode(latents), float_session.decode(latents))
+
+
+def test_a_file_opens_from_memory_at_any_alignment(saved):
+    path, expected = saved("emoji")
+    content = np.frombuffer(path.read_bytes(), np.uint8)
+    for offset in (0, 1, 7, 32):
+        memory = np.zeros(content.size + 128, np.uint8)
+        start = -memory.ctypes.data % 64 + offset
+        memory[start : start + content.size] = content
+        with ditq.Model(memory[start : start + content.size]) as opened, opened.session() as session:
+            assert np.array_equal(session.denoise([3], [7], steps=2), expected)
+
+
+def test_any_reader_lists_the_checkpoints_names_and_packed_tensors_are_aligned(saved):
+    path, _ = saved("emoji")
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + struct.unpack("<Q", data[:8])[0]])
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    names = set(header) - {"__metadata__"}
+    assert {"blocks.0.attn.qkv.weight", "blocks.0.attn.qkv.bias", "pos_embed", "y_embedder.embedding_table.weight"} <= names
+    assert header["__metadata__"]["ditq.format"] == "1" and start % 64 == 0
+    for name in names:
+        if name.endswith((".scales", ".sums")) or name + ".scales" in names:
+            assert (start + header[name]["data_offsets"][0]) % 64 == 0, name
+    assert set(safetensors_io.read(path)) == names
+
+
+def test_verify_finds_any_flipped_byte_of_the_data(saved, tmp_path):
+    path, _ = saved("official-a")
+    data = bytearray(path.read_bytes())
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    random = np.random.default_rng(5)
+    for position in [start, len(data) - 1, *random.integers(start, len(data), 60)]:
+        data[position] ^= 0x10
+        try:
+            with ditq.Model(bytes(data)) as opened, pytest.raises(DitqFailure) as failure:
+                opened.verify()
+            assert failure.value.status == ditq.CHECKSUM_MISMATCH
+        except DitqFailure as refused:  # a scale that is no number any more is refused at once
+            assert refused.status == ditq.MALFORMED
+        data[position] ^= 0x10
+
+
+def test_a_float_model_is_neither_saved_nor_verified(model, tmp_path):
+    for call in (lambda: model("emoji").save(tmp_path / "x.ditq"), lambda: model("emoji").verify()):
+        with pytest.raises(DitqFailure) as failure:
+            call()
+        assert failure.value.status == ditq.UNSUPPORTED
+    assert not list(tmp_path.iterdir())
+
+
+def rewritten(path, change):
+    """The file's bytes with its header changed by `change`."""
+    data = path.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def metadata(key, value):
+    return lambda header: header["__metadata__"].update({key: value})
+
+
+def layers(change):
+    def changed(header):
+        record = json.loads(header["__metadata__"]["ditq.layers"])
+        change(record)
+        header["__metadata__"]["ditq.layers"] = json.dumps(record)
+
+    return changed
+
+
+QKV = "blocks.0.attn.qkv"
+
+
+@pytest.mark.parametrize("change, status, parts", [
+    (metadata("ditq.format", "2"), ditq.UNSUPPORTED, ["ditq.format", "2", "newer"]),
+    (metadata("ditq.format", "x"), ditq.MALFORMED, ["ditq.format", "x"]),
+    (metadata("ditq.packing", "panels-64"), ditq.UNSUPPORTED, ["panels-32", "panels-64"]),
+    (metadata("ditq.layers", "[]"), ditq.MALFORMED, ["ditq.layers"]),
+    (metadata("ditq.layers", "{}"), ditq.UNSUPPORTED, ["blocks.0.adaLN_modulation.1", "U8"]),
+    (layers(lambda record: record.pop(QKV)), ditq.UNSUPPORTED, [QKV]),
+    (layers(lambda record: record[QKV].update(bits=5)), ditq.UNSUPPORTED, [QKV, "5"]),
+    (layers(lambda record: record[QKV].update(bits=8)), ditq.MALFORMED, [QKV]),
+    (layers(lambda record: record[QKV].update(group=7)), ditq.UNSUPPORTED, [QKV, "7"]),
+    (layers(lambda record: record[QKV].update(group=64)), ditq.MALFORMED, [QKV, "scales"]),
+    (layers(lambda record: record[QKV].update(group=-64)), ditq.MALFORMED, [QKV, "group"]),
+    (layers(lambda record: record[QKV].update(activation_bits=16)), ditq.UNSUPPORTED, [QKV, "16"]),
+    (layers(lambda record: record[QKV].update(bits=1e300)), ditq.MALFORMED, [QKV, "bits"]),
+    (layers(lambda record: record.update({QKV: 3})), ditq.MALFORMED, [QKV]),
+    (lambda header: header.update({"blocks.0.attn.qkv.weight.extra": header.pop("blocks.0.attn.qkv.weight.sums")}), ditq.NOT_FOUND, ["sums"]),
+    (lambda header: header["blocks.0.attn.qkv.weight.scales"].update(dtype="I32"), ditq.MALFORMED, ["scales", "F32", "I32"]),
+])
+def test_what_a_header_may_not_say_is_refused_and_named(change, status, parts, saved):
+    path, _ = saved("emoji")
+    with pytest.raises(DitqFailure) as failure:
+        ditq.Model(rewritten(path, change))
+    assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("tensor", ["blocks.0.attn.qkv.weight.scales", "blocks.0.attn.qkv.weight.sums"])
+def test_scales_that_are_no_numbers_are_refused(tensor, value, saved):
+    path, _ = saved("emoji")
+    data = bytearray(path.read_bytes())
+    length = struct.unpack("<Q", data[:8])[0]
+    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 8
+    data[position : position + 4] = struct.pack("<f", value)
+    with pytest.raises(DitqFailure) as failure:
+        ditq.Model(bytes(data))
+    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message
+
+
+@pytest.mark.isolated
+def test_cut_and_flipped_files_answer_with_a_status(saved):
+    path, _ = saved("official-a")
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    for size in range(0, data.size, 97):
+        with pytest.raises(DitqFailure):
+            ditq.Model(data[:size] if size else np.zeros(0, np.uint8))
+    header = 8 + struct.unpack("<Q", data[:8].tobytes())[0]
+    random = np.random.default_rng(9)
+    for position in [*random.integers(0, header, 400), *random.integers(header, data.size, 200)]:
+        before = data[position]
+        data[position] ^= random.integers(1, 256)
+        try:
+            with ditq.Model(data) as opened, opened.session() as session:
+                session.predict(np.ones((1, *opened.latent_shape), np.float32), np.array([500], np.float32), [1])
+        except DitqFailure:
+            pass
+        data[position] = before
+
+
+def test_a_full_disk_leaves_nothing_under_the_final_name(saved, model, tmp_path):
+    with model("emoji").quantize() as quantized:
+        with pytest.raises(DitqFailure) as failure:
+            quantized.save("/dev/full")
+        assert failure.value.status == ditq.IO_FAILED
+        with pytest.raises(DitqFailure) as failure:
+            quantized.save(tmp_path / "missing" / "x.ditq")
+        assert failure.value.status == ditq.NOT_FOUND
+        target = tmp_path / "x.ditq"
+        target.write_bytes(b"before")
+        quantized.save(target)
+        assert [item.name for item in tmp_path.iterdir()] == ["x.ditq"] and os.path.getsize(target) > 1000
