@@ -22,6 +22,8 @@ let abiLayout: StaticString = """
   "calibration_steps": [28, 4], "calibration_total_steps": [32, 4], "calibration_samples": [36, 4], "calibration_seed": [40, 8], \
   "balance_channels": [48, 4], "threads": [52, 4], "error_budget_db": [56, 8], "rules": [64, 8], "rule_count": [72, 8], \
   "progress": [80, 8], "progress_context": [88, 8]}}, \
+  "ditq_compare_options": {"size": 48, "fields": {"struct_size": [0, 4], "steps": [4, 4], "samples": [8, 4], "threads": [12, 4], \
+  "seed": [16, 8], "free_running": [24, 4], "reserved": [28, 4], "progress": [32, 8], "progress_context": [40, 8]}}, \
   "ditq_session_options": {"size": 40, "fields": {"struct_size": [0, 4], "threads": [4, 4], "batch_limit": [8, 4], \
   "isa_limit": [12, 4], "allocator": [16, 8], "arena": [24, 8], "arena_size": [32, 8]}}, \
   "ditq_generate_options": {"size": 80, "fields": {"struct_size": [0, 4], "sampler": [4, 4], "steps": [8, 4], "random": [12, 4], \

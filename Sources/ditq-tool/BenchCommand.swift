@@ -7,7 +7,7 @@ struct BenchCommand: ParsableCommand {
     commandName: "bench", abstract: "Measure the library against this CPU's peak.",
     discussion: """
       Example:
-        ditq bench gemm --float --threads 2 --json
+        ditq bench gemm --weights 8 --threads 2 --json
       """,
     subcommands: [BenchGemm.self])
 }

@@ -1,8 +1,10 @@
-// ditq bench gemm: ditq_linear_apply against the peak of the multiply-add that it is made of, on as many threads.
+// ditq bench gemm: ditq_linear_apply against the peak of the instruction that it is made of, on as many threads: the integer multiply-add
+// of 8-bit numbers, or the fused one of floats.
 //
 // Method: after a warm-up, short slices of the two alternate for some seconds, so that both see the same clock frequency and the same
-// neighbours; the ratio is that of their medians. A call of ditq_linear_apply starts its threads and takes its packing buffer, packs the
-// rows and multiplies: all of it counts. Relies on ditq.h and CPeak; refuses shapes whose matrices are above a gigabyte.
+// neighbours; the ratio is that of their medians. A call of ditq_linear_apply packs the rows, or measures and quantizes them, and multiplies:
+// all of it counts; its threads and memory are those of the call before. Relies on ditq.h and CPeak; refuses shapes whose matrices are above
+// a gigabyte.
 
 import ArgumentParser
 import CDitq
@@ -26,13 +28,18 @@ struct BenchGemm: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "gemm", abstract: "Measure y [rows, outputs] = x [rows, inputs] · weightsᵀ against the peak of its instruction.",
     discussion: """
-      GMAC/s are billions of multiply-accumulates a second. The default shape is the first MLP layer of DiT-XL/2 on 512 tokens.
+      GMAC/s are billions of multiply-accumulates a second. The default shape is the first MLP layer of DiT-XL/2 on 512 tokens. With integer \
+      weights each row of x is quantized to 8 bits by its own range.
 
-      Example:
-        ditq bench gemm --float --rows 512 --inputs 1152 --outputs 4608 --threads 1
+      Examples:
+        ditq bench gemm --rows 512 --inputs 1152 --outputs 4608 --threads 1
+        ditq bench gemm --weights 4 --group 64
+        ditq bench gemm --float
       """)
 
-  @Flag(help: "Weights are floats (the only ones so far).") var float = false
+  @Flag(help: "Weights and activations are floats.") var float = false
+  @Option(help: "Bits of a weight: 8 or 4. (default: 8)") var weights: Int?
+  @Option(help: "Inputs that share a scale, a multiple of 16; 0 = the whole row. (default: 0 for 8 bits, 128 for 4)") var group: Int?
   @Option(help: "Rows of x.") var rows = 512
   @Option(help: "Columns of x.") var inputs = 1152
   @Option(help: "Columns of y.") var outputs = 4608
@@ -42,7 +49,13 @@ struct BenchGemm: ParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
-    guard float else { throw ValidationError("--float expected, no kind of weights found: floats are the only ones so far.") }
+    guard !float || weights == nil && group == nil else {
+      throw ValidationError("--weights, --group: not with --float, whose weights are not quantized.")
+    }
+    if let weights, weights != 8 && weights != 4 { throw ValidationError("--weights: 8 or 4 expected, \(weights) found.") }
+    if let group, !(0...65536).contains(group) || group % 16 != 0 {
+      throw ValidationError("--group: a multiple of 16 from 0 to 65536 expected, \(group) found.")
+    }
     for (name, value) in [("rows", rows), ("inputs", inputs), ("outputs", outputs)] where !(1...65536).contains(value) {
       throw ValidationError("--\(name): 1 to 65536 expected, \(value) found.")
     }
@@ -55,9 +68,16 @@ struct BenchGemm: ParsableCommand {
 
   func run() throws {
     var bench = try GemmBench(
-      rows: rows, inputs: inputs, outputs: outputs, threads: threads ?? peak_cpu_count(), isaLimit: isa?.number ?? Int32(DITQ_ISA_BEST))
+      rows: rows, inputs: inputs, outputs: outputs, weights: kindOfWeights, threads: threads ?? peak_cpu_count(),
+      isaLimit: isa?.number ?? Int32(DITQ_ISA_BEST))
     try bench.measure(seconds: seconds)
     print(json ? bench.json : bench.text)
+  }
+
+  private var kindOfWeights: Weights {
+    if float { return .floats }
+    let bits = weights ?? 8
+    return .integers(bits: bits, group: group ?? (bits == 8 ? 0 : 128))
   }
 }
 
@@ -68,17 +88,19 @@ private struct GemmBench: ~Copyable {
   private static let fewestRepeats = 3
 
   private let rows: Int, inputs: Int, outputs: Int
+  private let weights: Weights
   private let threads: Int32, instructionSet: Int32
   private let linear: Linear
   private let x: [Float]
   private var y: [Float]
   private var library = Rates(), peak = Rates()
 
-  init(rows: Int, inputs: Int, outputs: Int, threads: Int32, isaLimit: Int32) throws {
-    (self.rows, self.inputs, self.outputs, self.threads) = (rows, inputs, outputs, threads)
+  init(rows: Int, inputs: Int, outputs: Int, weights: Weights, threads: Int32, isaLimit: Int32) throws {
+    (self.rows, self.inputs, self.outputs, self.weights, self.threads) = (rows, inputs, outputs, weights, threads)
     var random = FixedRandom(seed: 1)
     linear = try Linear(
-      weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, isaLimit: isaLimit)
+      weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, as: weights,
+      isaLimit: isaLimit)
     instructionSet = peak_instruction_set(isaLimit)
     x = random.numbers(rows * inputs)
     y = [Float](repeating: 0, count: rows * outputs)
@@ -109,20 +131,22 @@ private struct GemmBench: ~Copyable {
   }
 
   private func peakRate() throws -> Double {
-    let rate = peak_measure(instructionSet, threads, Self.sliceSeconds)
+    let rate = peak_measure(instructionSet, kind, threads, Self.sliceSeconds)
     guard rate > 0 else {
       throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "\(threads) threads expected, fewer could be started")
     }
     return rate
   }
 
+  /// PEAK_….
+  private var kind: Int32 { if case .floats = weights { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
   private var ratio: Double { library.median / peak.median }
   private var setName: String { String(cString: peak_set_name(instructionSet)) }
-  private var instructionName: String { String(cString: peak_instruction_name(instructionSet)) }
+  private var instructionName: String { String(cString: peak_instruction_name(instructionSet, kind)) }
 
   var text: String {
     """
-    shape            \(rows) × \(inputs) × \(outputs) (rows × inputs × outputs), float
+    shape            \(rows) × \(inputs) × \(outputs) (rows × inputs × outputs), \(weights.text)
     threads          \(threads)
     instruction set  \(setName)
     ditq             \(gmacs(library.median, 1)) GMAC/s median, \(gmacs(library.best, 1)) best of \(library.count)
@@ -135,7 +159,7 @@ private struct GemmBench: ~Copyable {
     """
     {"gmacs": \(gmacs(library.median, 3)), "gmacs_best": \(gmacs(library.best, 3)), "peak_gmacs": \(gmacs(peak.median, 3)), \
     "peak_gmacs_best": \(gmacs(peak.best, 3)), "ratio": \(fixed(ratio, digits: 4)), "rows": \(rows), "inputs": \(inputs), \
-    "outputs": \(outputs), "threads": \(threads), "instruction_set": "\(setName)", "instruction": "\(instructionName)", \
+    "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(setName)", "instruction": "\(instructionName)", \
     "repeats": \(library.count), "version": "\(String(cString: ditq_version()))"}
     """
   }

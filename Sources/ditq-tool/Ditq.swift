@@ -11,10 +11,13 @@ struct Ditq: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "ditq", abstract: "Diffusion Transformers on any CPU.",
     discussion: """
-      Example: how near the float GEMM comes to this CPU's peak, on one thread:
-        ditq bench gemm --float --threads 1
+      Examples: from a float model to 8 bits, what that cost, and a picture:
+        ditq quantize emoji.safetensors -o emoji.ditq
+        ditq compare emoji.safetensors emoji.ditq
+        ditq generate emoji.ditq --class "red apple" -o apple.png
       """,
-    version: String(cString: ditq_version()), subcommands: [BenchCommand.self])
+    version: String(cString: ditq_version()),
+    subcommands: [InspectCommand.self, QuantizeCommand.self, GenerateCommand.self, CompareCommand.self, BenchCommand.self])
 
   static func main() {
     do {

@@ -26,15 +26,35 @@ func complain(_ line: String) {
   _ = write(STDERR_FILENO, bytes, bytes.count)
 }
 
+/// What the weights of a linear are turned into.
+enum Weights {
+  case floats
+  /// 8 or 4 bits; inputs that share a scale, 0 for the whole row. Each row that they are applied to is quantized by its own range.
+  case integers(bits: Int, group: Int)
+
+  /// As ditq.h counts them: DITQ_KEEP_FLOAT for floats.
+  var bits: Int { if case .integers(let bits, _) = self { bits } else { Int(DITQ_KEEP_FLOAT) } }
+  var group: Int { if case .integers(_, let group) = self { group } else { 0 } }
+  var text: String {
+    switch self {
+    case .floats: "float"
+    case .integers(let bits, 0): "\(bits)-bit weights, a scale a row"
+    case .integers(let bits, let group): "\(bits)-bit weights in groups of \(group)"
+    }
+  }
+}
+
 /// ditq_linear, owned.
 struct Linear: ~Copyable {
   private let handle: OpaquePointer
 
-  /// weights [outputs, inputs], as floats, packed for the best instruction set within the limit (DITQ_ISA_…).
-  init(weights: [Float], bias: [Float], outputs: Int, inputs: Int, isaLimit: Int32) throws {
+  /// weights [outputs, inputs], packed for the best instruction set within the limit (DITQ_ISA_…).
+  init(weights: [Float], bias: [Float], outputs: Int, inputs: Int, as kind: Weights, isaLimit: Int32) throws {
     var options = ditq_linear_options()
     options.struct_size = UInt32(MemoryLayout<ditq_linear_options>.size)
-    options.weight_bits = Int32(DITQ_KEEP_FLOAT)
+    options.weight_bits = Int32(kind.bits)
+    options.weight_group = Int32(kind.group)
+    if case .integers = kind { options.activation_mode = Int32(DITQ_ACTIVATION_DYNAMIC_PER_TOKEN) }
     options.isa_limit = isaLimit
     var made: OpaquePointer?
     try checked { ditq_linear_create(weights, bias, Int32(outputs), Int32(inputs), &options, &made, $0) }

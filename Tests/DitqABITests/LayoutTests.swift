@@ -69,6 +69,16 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
     ]
   ),
   (
+    "ditq_compare_options", MemoryLayout<ditq_compare_options>.size,
+    [
+      field("struct_size", \ditq_compare_options.struct_size), field("steps", \ditq_compare_options.steps),
+      field("samples", \ditq_compare_options.samples), field("threads", \ditq_compare_options.threads),
+      field("seed", \ditq_compare_options.seed), field("free_running", \ditq_compare_options.free_running),
+      field("reserved", \ditq_compare_options.reserved), field("progress", \ditq_compare_options.progress),
+      field("progress_context", \ditq_compare_options.progress_context),
+    ]
+  ),
+  (
     "ditq_generate_options", MemoryLayout<ditq_generate_options>.size,
     [
       field("struct_size", \ditq_generate_options.struct_size), field("sampler", \ditq_generate_options.sampler),

@@ -118,7 +118,15 @@ class QuantizeOptions(Sized):
     ]  # fmt: skip
 
 
+class CompareOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_uint32), ("steps", c_int32), ("samples", c_int32), ("threads", c_int32), ("seed", c_uint64), ("free_running", c_int32),
+        ("reserved", c_int32), ("progress", PROGRESS_CALLBACK), ("progress_context", c_void_p),
+    ]  # fmt: skip
+
+
 STRUCTS = {
+    "ditq_compare_options": CompareOptions,
     "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
     "ditq_error": Error, "ditq_allocator": Allocator, "ditq_progress": Progress, "ditq_model_options": ModelOptions, "ditq_model_info": ModelInfo,
     "ditq_session_options": SessionOptions, "ditq_generate_options": GenerateOptions, "ditq_png_text": PngText, "ditq_linear_options": LinearOptions,
@@ -126,7 +134,7 @@ STRUCTS = {
 
 # ---- Functions: (name, result, arguments); handles and arrays are c_void_p ----
 
-MODEL = SESSION = LINEAR = ARRAY = c_void_p
+MODEL = SESSION = LINEAR = REPORT = ARRAY = c_void_p
 OUT_HANDLE, OUT_SIZE, ERROR, OUT_LABEL = POINTER(c_void_p), POINTER(c_size_t), POINTER(Error), POINTER(c_int32)
 PNG = [ARRAY, c_int32, c_int32, c_int32, POINTER(PngText), c_size_t]
 PROTOTYPES = {
@@ -143,6 +151,11 @@ PROTOTYPES = {
     "ditq_model_find_class": (c_int32, [MODEL, c_char_p, OUT_LABEL, ERROR]),
     "ditq_quantize_options_init": (None, [POINTER(QuantizeOptions)]),
     "ditq_quantize": (c_int32, [MODEL, POINTER(QuantizeOptions), OUT_HANDLE, ERROR]),
+    "ditq_compare": (c_int32, [MODEL, MODEL, POINTER(CompareOptions), OUT_HANDLE, ERROR]),
+    "ditq_report_json": (c_char_p, [REPORT]),
+    "ditq_report_csv": (c_char_p, [REPORT]),
+    "ditq_report_sqnr_db": (c_double, [REPORT, c_int32]),
+    "ditq_report_destroy": (None, [REPORT]),
     "ditq_model_save": (c_int32, [MODEL, c_char_p, ERROR]),
     "ditq_model_verify": (c_int32, [MODEL, ERROR]),
     "ditq_session_memory": (c_int32, [MODEL, POINTER(SessionOptions), OUT_SIZE, ERROR]),

@@ -1,5 +1,5 @@
 /*
- * The peak of a CPU's fused multiply-adds: what `ditq bench` holds the library's speed against.
+ * The peak of a CPU's multiply-accumulates, of floats or of 8-bit integers: what `ditq bench` holds the library's speed against.
  *
  * Instruction sets carry the numbers of ditq.h (DITQ_ISA_…). Nothing here knows the library; it asks the CPU itself.
  */
@@ -12,17 +12,20 @@
 int32_t peak_instruction_set(int32_t limit);
 /* "AVX2"; the names are libditq's. */
 const char *_Nonnull peak_set_name(int32_t set);
+
+/* What is multiplied: floats, fused with the sum, or 8-bit integers, whose products are summed exactly in 32 bits. */
+enum { PEAK_FLOAT = 0, PEAK_INTEGER = 1 };
 /* The instruction that is measured: "vfmadd231ps ymm". */
-const char *_Nonnull peak_instruction_name(int32_t set);
+const char *_Nonnull peak_instruction_name(int32_t set, int32_t kind);
 
 /* CPUs in this process's affinity mask; at least 1. */
 int32_t peak_cpu_count(void);
 
 /*
- * Multiply-accumulates a second of back-to-back independent multiply-adds, summed over threads (1 or more) that run at the same time
+ * Multiply-accumulates a second of back-to-back independent instructions, summed over threads (1 or more) that run at the same time
  * for about `seconds`. The caller is one of them. Negative when a thread cannot be started. With more threads than CPUs their turns
  * overlap only in part, and the sum overstates.
  */
-double peak_measure(int32_t set, int32_t threads, double seconds);
+double peak_measure(int32_t set, int32_t kind, int32_t threads, double seconds);
 
 #endif

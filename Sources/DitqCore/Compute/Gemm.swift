@@ -124,6 +124,6 @@ struct Grid {
   /// The rows of the tiles of a part, of `count`.
   func rows(_ part: Int, _ count: Int, tileRows: Int) -> Range<Int> {
     let tiles = share(of: tileCount, part: part / panelParts, of: tileParts)
-    return tiles.lowerBound * tileRows..<min(tiles.upperBound * tileRows, count)
+    return min(tiles.lowerBound * tileRows, count)..<min(tiles.upperBound * tileRows, count)
   }
 }

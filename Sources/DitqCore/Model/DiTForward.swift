@@ -1,11 +1,31 @@
-// One call of the transformer in float (Peebles & Xie 2023). B images, T tokens, D hidden, C channels, p patch: shapes stand at the right.
+// One call of the transformer (Peebles & Xie 2023). B images, T tokens, D hidden, C channels, p patch: shapes stand at the right.
 // Relies on Compute for every product; the loops here only move patches.
+
+/// The linear layers of a block, in the order in which they run.
+enum BlockLayer: Int, CaseIterable {
+  case modulation, qkv, proj, fc1, fc2
+
+  /// In the checkpoint's words.
+  var name: String {
+    switch self {
+    case .modulation: "adaLN_modulation.1"
+    case .qkv: "attn.qkv"
+    case .proj: "attn.proj"
+    case .fc1: "mlp.fc1"
+    case .fc2: "mlp.fc2"
+    }
+  }
+}
+
+/// Told of each linear layer of a block before it runs: the rows it is about to be applied to.
+typealias LayerTap = (_ layer: BlockLayer, _ linear: Linear, _ source: RowSource, _ rows: Int) -> Void
 
 struct DiTForward {
   let config: DiTConfig
   let weights: DiTWeights
   let workspace: DiTWorkspace
   let executor: Executor
+  var tap: LayerTap?
 
   /// output [B, outputChannels, S, S] of x [inputs, C, S, S]; image i of B looks at input i mod inputs, so that the two halves of a guided
   /// batch share what depends on x alone. Throws only what `checkpoint` throws, which is called between layers.
@@ -13,14 +33,19 @@ struct DiTForward {
     x: UnsafePointer<Float>, inputs: Int, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, images: Int,
     output: UnsafeMutablePointer<Float>, checkpoint: () throws(DitqError) -> Void
   ) throws(DitqError) {
-    precondition(images <= workspace.images && images % inputs == 0)
-    embedPatches(x, inputs: inputs, images: images)  // stream (B, T, D)
-    condition(timesteps, labels, images)  // conditioning (B, D)
+    begin(x: x, inputs: inputs, timesteps: timesteps, labels: labels, images: images)
     for block in weights.blocks {
       try checkpoint()
       run(block, images)
     }
     finish(images, output)  // (B, outputChannels, S, S)
+  }
+
+  /// All that comes before the blocks.
+  func begin(x: UnsafePointer<Float>, inputs: Int, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, images: Int) {
+    precondition(images <= workspace.images && images % inputs == 0)
+    embedPatches(x, inputs: inputs, images: images)  // stream (B, T, D)
+    condition(timesteps, labels, images)  // conditioning (B, D)
   }
 
   // MARK: - Embeddings
@@ -71,31 +96,34 @@ struct DiTForward {
   // MARK: - Blocks
 
   /// x += gate · attention(LN(x) · (1 + scale) + shift), then the same with the MLP.
-  private func run(_ block: DiTBlock, _ images: Int) {
+  func run(_ block: DiTBlock, _ images: Int) {
     let width = config.hiddenSize, mlp = config.mlpSize, w = workspace
-    modulate(block.modulation, chunks: 6, images)  // (B, 6D)
+    modulate(block.modulation, .modulation, chunks: 6, images)  // (B, 6D)
 
-    apply(block.qkv, to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
+    apply(block.qkv, .qkv, to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
     executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
-    apply(block.proj, to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
+    apply(block.proj, .proj, to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
-    apply(block.fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))  // (B, T, mlp)
-    apply(block.fc2, to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
+    apply(block.fc1, .fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))  // (B, T, mlp)
+    apply(block.fc2, .fc2, to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
   }
 
   /// A linear over all tokens of all images, its outputs side by side.
   private func apply(
-    _ linear: Linear, to source: RowSource, _ images: Int, into output: UnsafeMutablePointer<Float>, _ epilogue: Epilogue = Epilogue()
+    _ linear: Linear, _ layer: BlockLayer? = nil, to source: RowSource, _ images: Int, into output: UnsafeMutablePointer<Float>,
+    _ epilogue: Epilogue = Epilogue()
   ) {
+    if let tap, let layer { tap(layer, linear, source, images * config.tokenCount) }
     executor.apply(
       linear, to: source, rows: images * config.tokenCount, workspace.packed, into: output, stride: linear.outputs, epilogue)
   }
 
   /// The parameters of a LayerNorm's modulation, for each image.
-  private func modulate(_ linear: Linear, chunks: Int, _ images: Int) {
+  private func modulate(_ linear: Linear, _ layer: BlockLayer? = nil, chunks: Int, _ images: Int) {
+    let source = RowSource.plain(workspace.conditioning, stride: config.hiddenSize)
+    if let tap, let layer { tap(layer, linear, source, images) }
     executor.apply(
-      linear, to: .plain(workspace.conditioning, stride: config.hiddenSize), rows: images, workspace.packedConditioning,
-      into: workspace.modulation, stride: chunks * config.hiddenSize)
+      linear, to: source, rows: images, workspace.packedConditioning, into: workspace.modulation, stride: chunks * config.hiddenSize)
   }
 
   /// LN(x) with the shift at `chunk` and the scale after it, of `chunks` that an adaLN linear puts out.
@@ -121,7 +149,7 @@ struct DiTForward {
 
   // MARK: - Final layer
 
-  private func finish(_ images: Int, _ output: UnsafeMutablePointer<Float>) {
+  func finish(_ images: Int, _ output: UnsafeMutablePointer<Float>) {
     let w = workspace
     modulate(weights.finalModulation, chunks: 2, images)  // (B, 2D)
     apply(weights.finalLinear, to: modulated(0, of: 2, DiTConfig.normEpsilon), images, into: w.expanded)  // (B, T, p·p·outputChannels)

@@ -73,7 +73,8 @@ private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
 private func depth(_ tensors: TensorCollection) -> Int {
   var depth = 0
   for name in tensors.names(startingWith: "blocks.") {
-    if let block = Int(split(name, at: ".", into: 3)[1]), block >= depth, block < 1024 { depth = block + 1 }
+    let parts = split(name, at: ".", into: 3)
+    if parts.count > 1, let block = Int(parts[1]), block >= depth, block < 1024 { depth = block + 1 }
   }
   return depth
 }

@@ -87,7 +87,7 @@ extension Session {
   }
 
   /// Initial latents and labels of a batch.
-  private func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
+  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
     let count = model.config.latentCount
     for (index, image) in range.enumerated() {
       let latents = workspace.latents + index * count
@@ -101,11 +101,22 @@ extension Session {
   }
 
   private func take(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) throws(DitqError) {
+    let branches = prepare(step: step, options, guidance, images: images)
+    try forward(x: workspace.latents, inputs: images, images: branches * images, output: workspace.prediction)
+    advance(step: step, options, guidance, images: images)
+  }
+
+  /// Fills in the timesteps of a step; answers with its branches, 2 where it is guided.
+  func prepare(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) -> Int {
+    let branches = guidance.isActive(step: step, of: options.steps) ? 2 : 1
+    for image in 0..<branches * images { workspace.timesteps[image] = Float(workspace.schedule[step]) }
+    return branches
+  }
+
+  /// Takes the latents a step on, by what the network predicted for them.
+  func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) {
     let config = model.config, w = workspace, area = config.latentSize * config.latentSize
-    let isGuided = guidance.isActive(step: step, of: options.steps)
-    let timestep = Int(w.schedule[step]), branches = isGuided ? 2 : 1
-    for image in 0..<branches * images { w.timesteps[image] = Float(timestep) }
-    try forward(x: w.latents, inputs: images, images: branches * images, output: w.prediction)
+    let isGuided = guidance.isActive(step: step, of: options.steps), timestep = Int(w.schedule[step])
     let ddim = DDIMStep(
       alphaBar: schedule.alphaBars[timestep],
       nextAlphaBar: step + 1 < options.steps ? schedule.alphaBars[Int(w.schedule[step + 1])] : 1, eta: options.eta)
@@ -119,12 +130,14 @@ extension Session {
     }
   }
 
+  /// The network and what it works in.
+  var network: DiTForward { DiTForward(config: model.config, weights: model.dit, workspace: workspace.transformer, executor: executor) }
+
   /// The network on the workspace's timesteps and labels.
   func forward(
     x: UnsafePointer<Float>, inputs: Int, images: Int, output: UnsafeMutablePointer<Float>
   ) throws(DitqError) {
-    let forward = DiTForward(config: model.config, weights: model.dit, workspace: workspace.transformer, executor: executor)
-    try forward(
+    try network(
       x: x, inputs: inputs, timesteps: workspace.timesteps, labels: workspace.labels, images: images, output: output,
       checkpoint: { () throws(DitqError) in try checkpoint() })
   }
@@ -138,7 +151,7 @@ extension Session {
     }
   }
 
-  private func guidance(_ options: GenerateOptions) -> Guidance {
+  func guidance(_ options: GenerateOptions) -> Guidance {
     let config = model.config
     return Guidance(
       scale: options.guidanceScale, begin: options.guidanceBegin, end: options.guidanceEnd,

@@ -101,9 +101,12 @@ func writeFile(_ path: String, _ pieces: [UnsafeRawBufferPointer]) throws(DitqEr
   }
 }
 
+/// A new file in the folder of `path`, under a short name of its own, because the final one may be as long as names can be.
 private func createTemporary(beside path: String) throws(DitqError) -> (descriptor: CInt, path: String) {
+  let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
+  let folder = slash.map { String(decoding: path.utf8[...$0], as: UTF8.self) } ?? ""
   for attempt in 0..<100 {
-    let temporary = "\(path).\(getpid()).\(nanoseconds() % 1_000_000_007).\(attempt).tmp"
+    let temporary = "\(folder).ditq-\(getpid())-\(nanoseconds() % 1_000_000_007)-\(attempt).tmp"
     let descriptor = ditqp_open_new(temporary)
     if descriptor >= 0 { return (descriptor, temporary) }
     guard ditqp_errno() == EEXIST else { break }

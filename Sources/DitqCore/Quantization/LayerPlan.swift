@@ -11,6 +11,7 @@ package struct LayerRule {
   /// 8 or 32.
   let activationBits: Int?
 
+  @export(interface)
   package init(pattern: String, weightBits: Int?, weightGroup: Int?, activationBits: Int?) throws(DitqError) {
     for (name, value, allowed) in [("weight_bits", weightBits, [4, 8, 32]), ("activation_bits", activationBits, [8, 32])] {
       if let value, !allowed.contains(value) {

@@ -85,7 +85,8 @@ struct TorchGenerator {
   private static func boxMuller(_ values: UnsafeMutablePointer<Float>) {
     for i in 0..<8 {
       let radius = (-2 * logarithm(Double(1 - values[i]))).squareRoot()
-      let (sine, cosine) = sineAndCosine(2 * Double.pi * Double(values[i + 8]))
+      // torch rounds the angle to a float.
+      let (sine, cosine) = sineAndCosine(Double(Float(2 * Double.pi) * values[i + 8]))
       values[i] = Float(radius * cosine)
       values[i + 8] = Float(radius * sine)
     }

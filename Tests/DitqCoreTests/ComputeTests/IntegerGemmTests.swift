@@ -65,7 +65,10 @@ struct IntegerGemmTests {
             for (threads, machine) in zip(1...3, machines) where threads == 1 || j == (i * 5 + index * 3 + threads) % sizes.count {
               let hasBias = (i + j) % 2
               let isRight = sheet.isWritten(by: machine, x.rows, weights[j], hasBias == 1 ? bias : nil, as: expected[hasBias])
-              #expect(isRight, "\(set.name), \(threads) threads: \(rows) rows, \(outputs) outputs, \(inputs) inputs")
+              guard isRight else {
+                Issue.record("\(set.name), \(threads) threads: \(rows) rows, \(outputs) outputs, \(inputs) inputs, bias: \(hasBias)")
+                return
+              }
             }
           }
           #expect(x.isIntact)

@@ -47,6 +47,7 @@ struct PNGTests {
   @Test("A small buffer receives the beginning of the file, and the full size is returned")
   func prefix() throws {
     let pixels = gradient(width: 40, height: 40, channels: 3)
+    defer { withExtendedLifetime(pixels) {} }  // a PNGImage only points to them
     let whole = try encoded(width: 40, height: 40)
     for capacity in [0, 1, 7, 8, 9, 33, whole.count - 1, whole.count, whole.count + 9] {
       var buffer = [UInt8](repeating: 0xa5, count: whole.count + 16)
@@ -119,6 +120,7 @@ struct PNGTests {
       let path = directory + "/apple.png"
       try Data("old".utf8).write(to: URL(fileURLWithPath: path))
       let pixels = gradient(width: 200, height: 300, channels: 3)
+      defer { withExtendedLifetime(pixels) {} }  // a PNGImage only points to them
       try writePNG(PNGImage(pixels: pixels, width: 200, height: 300, channels: 3), to: path)
       #expect(try [UInt8](Data(contentsOf: URL(fileURLWithPath: path))) == encoded(width: 200, height: 300))
       #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["apple.png"])
@@ -165,6 +167,7 @@ private func copy(_ bytes: [UInt8]) -> UnsafeMutablePointer<CChar> {
 
 private func encoded(width: Int, height: Int, channels: Int = 3, texts: [(key: [UInt8], text: [UInt8])] = []) throws -> [UInt8] {
   let pixels = gradient(width: width, height: height, channels: channels)
+  defer { withExtendedLifetime(pixels) {} }  // a PNGImage only points to them
   return try withTexts(texts) { texts in
     let image = PNGImage(pixels: pixels, width: width, height: height, channels: channels, texts: texts)
     var bytes = [UInt8](repeating: 0, count: try encodePNG(image, into: nil, capacity: 0))
@@ -180,6 +183,7 @@ private func encoded(width: Int, height: Int, texts: [(key: String, text: String
 /// The status and the sentence of a refusal, nil when the image was taken. What is refused must be refused before the pixels are read.
 private func refusal(width: Int = 1, height: Int = 1, channels: Int = 3, texts: [PNGText] = []) -> String? {
   let pixels = [UInt8](repeating: 128, count: 4 * 65535)
+  defer { withExtendedLifetime(pixels) {} }  // a PNGImage only points to them
   do throws(DitqError) {
     _ = try encodePNG(PNGImage(pixels: pixels, width: width, height: height, channels: channels, texts: texts), into: nil, capacity: 0)
     return nil
@@ -195,6 +199,7 @@ private func refusal(key: [UInt8] = "Key".bytes, text: [UInt8] = []) -> String? 
 
 private func status(writingTo path: String, channels: Int = 3) -> Status? {
   let pixels = gradient(width: 8, height: 8, channels: channels)
+  defer { withExtendedLifetime(pixels) {} }  // a PNGImage only points to them
   do throws(DitqError) {
     try writePNG(PNGImage(pixels: pixels, width: 8, height: 8, channels: channels), to: path)
     return nil

@@ -1,0 +1,57 @@
+// How the commands write for people: aligned tables, sizes, counts and decibels. Relies on nothing but the standard library.
+
+import Glibc
+
+/// Rows of columns, each as wide as its widest cell; columns in `right` lean to the right. No space at a line's end.
+func aligned(_ rows: [[String]], right: Set<Int> = []) -> String {
+  let columns = rows.map(\.count).max() ?? 0
+  let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
+  return rows.map { row in
+    let cells = row.enumerated().map { column, cell in
+      let space = String(repeating: " ", count: widths[column] - cell.count)
+      return right.contains(column) ? space + cell : cell + space
+    }
+    let line = cells.joined(separator: "  ")
+    return String(line[..<(line.lastIndex { $0 != " " }.map { line.index(after: $0) } ?? line.startIndex)])
+  }.joined(separator: "\n")
+}
+
+/// 14.9 MB, in powers of a thousand.
+func size(_ bytes: UInt64) -> String {
+  for (limit, unit) in [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")] where Double(bytes) >= limit {
+    return "\(fixed(Double(bytes) / limit, digits: 1)) \(unit)"
+  }
+  return "\(bytes) bytes"
+}
+
+/// 7,450,720.
+func grouped(_ number: UInt64) -> String {
+  let digits = Array(String(number))
+  return digits.enumerated().map { ($0 > 0 && (digits.count - $0) % 3 == 0 ? "," : "") + String($1) }.joined()
+}
+
+/// 29.5 dB; the library says 300 where nothing differs.
+func decibels(_ value: Double) -> String {
+  guard value.isFinite, abs(value) < 300 else { return value >= 300 ? "no difference" : "-" }
+  return "\(value <= -0.05 ? "-" : "")\(fixed(abs(value), digits: 1)) dB"
+}
+
+/// As C's %g: 4, 2.5, 1e-05.
+func general(_ value: Double) -> String {
+  var text = [CChar](repeating: 0, count: 32)
+  let count = withVaList([value]) { vsnprintf(&text, 32, "%g", $0) }
+  return String(decoding: text.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// How many of each: "24 W8A8, 6 W8, 5 F16", in the order of `names`' first appearances.
+func counts(_ names: [String]) -> [(name: String, count: Int)] {
+  var result: [(name: String, count: Int)] = []
+  for name in names {
+    if let index = result.firstIndex(where: { $0.name == name }) {
+      result[index].count += 1
+    } else {
+      result.append((name, 1))
+    }
+  }
+  return result
+}
