@@ -61,9 +61,12 @@ part "structure" Tests/structure.sh
 part "symbols" Tests/symbols.sh
 part "format" lint
 part "Swift tests" regular test
-part "regular library" bash -c 'swift build -c release -Xswiftc -enable-testing --scratch-path .build-test --product ditq && echo "ok  built"'
+part "regular library and tool" bash -c 'for product in ditq ditq-tool; do
+  swift build -c release -Xswiftc -enable-testing --scratch-path .build-test --product $product && echo "ok  $product" || exit 1
+done'
 part "install" installed
-DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
+export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
+part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 
 echo
 printf '%s\n' "${summary[@]}"
