@@ -237,8 +237,8 @@ typedef struct ditq_compare_options {
 /*
  * Runs two models on the same noise and measures the second against the first: SQNR = 10·log10(Σ ref² / Σ (ref − out)²) in dB,
  * for the predicted noise at each step and for the input and output of each quantized layer at each step, with the share of
- * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; a layer's input is what each
- * model gives it before quantizing; 300 dB where nothing differs.
+ * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; layers are those of
+ * the blocks, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs.
  */
 ditq_status ditq_compare(const ditq_model *DITQ_NONNULL reference, const ditq_model *DITQ_NONNULL model, const ditq_compare_options *DITQ_NULLABLE options,
                          ditq_report *DITQ_NULLABLE *DITQ_NONNULL report, ditq_error *DITQ_NULLABLE error);

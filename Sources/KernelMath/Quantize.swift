@@ -16,7 +16,9 @@ extension KernelSet {
       high = larger(high, values)
     }
     let top = largest(high), bottom = -largest(Lanes.zero - low)
-    scale.pointee = (top - bottom) / 255
+    // A range so small that its inverse is infinite is a range of 0.
+    let step = (top - bottom) / 255
+    scale.pointee = step < Float.leastNormalMagnitude ? 0 : step
     zero.pointee = scale.pointee > 0 ? rounded(-bottom / scale.pointee) : 0
     quantizeRow(x, depth, row, rows, tile, scale: scale.pointee, zero: zero.pointee)
   }

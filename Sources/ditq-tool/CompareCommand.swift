@@ -13,7 +13,7 @@ struct CompareCommand: ParsableCommand {
 
       Examples:
         ditq compare emoji.safetensors emoji-w4a8.ditq
-        ditq compare emoji.safetensors emoji-w4a8.ditq --steps 20 --samples 16 --csv report.csv --json
+        ditq compare emoji.safetensors emoji-w4a8.ditq --steps 20 --csv report.csv
       """)
 
   @Argument(help: "The float model.") var reference: String
@@ -71,18 +71,14 @@ private final class Report {
   func text(paths: [String], steps: Int32) throws -> String {
     let report = try JSON(reading: json)
     let models = zip(["reference", "model"], paths).map { key, path in
-      [key, path, report[key]?["weights_size"]?.double.map { size(UInt64($0)) } ?? "", seconds(report[key])]
+      [key, path, report[key]?["weights_size"]?.double.map { size(UInt64($0)) } ?? ""]
     }
     let sqnr = [
       ["output, all steps", output(-1)], ["output, first step", output(0)], ["output, step \(steps / 2 + 1)", output(steps / 2)],
       ["output, last step", output(steps - 1)],
     ]
-    return [aligned(models, right: [2, 3]), aligned(sqnr, right: [1]), worst(report["layers"]?.elements ?? [])]
+    return [aligned(models, right: [2]), aligned(sqnr, right: [1]), worst(report["layers"]?.elements ?? [])]
       .filter { !$0.isEmpty }.joined(separator: "\n\n")
-  }
-
-  private func seconds(_ model: JSON?) -> String {
-    model?["seconds_per_step"]?.double.map { "\(fixed($0 * 1e3, digits: 1)) ms a step" } ?? ""
   }
 
   /// The layers whose outputs differ most, over all steps.

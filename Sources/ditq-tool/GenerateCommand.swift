@@ -13,7 +13,8 @@ struct GenerateCommand: ParsableCommand {
 
       Examples:
         ditq generate emoji.safetensors --class "red apple" -o apple.png
-        ditq generate emoji-w4a8.ditq --class 3 --class tangerine --count 8 --seed 100 --steps 20 -o fruit.png --json
+        ditq generate emoji.ditq --class 3 --class tangerine --count 8 -o x.png
+        ditq generate emoji.ditq --seed 100 --steps 20 --guidance 3 -o x.png --json
       """)
 
   @Argument(help: "A .ditq or safetensors file, or a diffusers directory.") var model: String

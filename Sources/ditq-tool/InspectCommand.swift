@@ -87,8 +87,8 @@ private struct Description {
 
   private var sampling: String? {
     guard let sampling = json["sampling"], let sampler = sampling["sampler"]?.string else { return nil }
-    let members = sampling.members.filter { $0.name != "sampler" }.compactMap { name, value in
-      value.literal.map { "\(name) \($0)" }
+    let members = sampling.members.compactMap { name, value in
+      value.literal.map { String(name.map { $0 == "_" ? " " : $0 }) + " \($0)" }
     }
     return ([sampler] + members).joined(separator: ", ")
   }

@@ -19,8 +19,9 @@ struct QuantizeCommand: ParsableCommand {
 
       Examples:
         ditq quantize emoji.safetensors -o emoji-w8a8.ditq
-        ditq quantize emoji.safetensors -o emoji-w4a8.ditq --weights 4 --group 64 --method mse
-        ditq quantize DiT-XL-2-256/ -o xl.ditq --weights 4 --rule 'blocks.*.mlp.fc2=8' --rule '*.attn.proj=4:64a32' --rule 'blocks.0.*=float'
+        ditq quantize emoji.safetensors -o w4.ditq --weights 4 --method mse
+        ditq quantize DiT-XL-2-256/ -o xl.ditq --weights 4 --group 64 \\
+          --rule '*.mlp.fc2=8' --rule '*.attn.proj=4:128a32' --rule 'blocks.0.*=float'
       """)
 
   @Argument(help: "A float model: a safetensors file or a diffusers directory.") var model: String

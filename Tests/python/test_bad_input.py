@@ -748,6 +748,10 @@ def calls(m, s, tmp_path):
         (lib.ditq_model_describe_json, [m.handle, None, 0, byref(size)], {0: "model", 3: "needed"}),
         (lib.ditq_model_describe_json, [m.handle, None, 100, byref(size)], {1: "buffer"}),  # NULL is for a capacity of 0
         (lib.ditq_model_find_class, [m.handle, b"x", byref(label)], {0: "model", 1: "name", 2: "label"}),
+        (lib.ditq_model_save, [m.handle, os.fsencode(tmp_path / "x.ditq")], {0: "model", 1: "path"}),
+        (lib.ditq_model_verify, [m.handle], {0: "model"}),
+        (lib.ditq_quantize, [m.handle, None, byref(handle)], {0: "source", 2: "quantized"}),
+        (lib.ditq_compare, [m.handle, m.handle, None, byref(handle)], {0: "reference", 1: "model", 3: "report"}),
         (lib.ditq_session_memory, [m.handle, None, byref(size)], {0: "model", 2: "size"}),
         (lib.ditq_session_create, [m.handle, None, byref(handle)], {0: "model", 2: "session"}),
         (lib.ditq_session_describe_json, [s.handle, None, 0, byref(size)], {0: "session", 3: "needed"}),
@@ -789,6 +793,9 @@ def test_null_handles_are_nothing_to_the_functions_that_cannot_fail():
     lib.ditq_session_cancel(None)
     lib.ditq_linear_destroy(None)
     lib.ditq_generate_options_init(None)
+    lib.ditq_quantize_options_init(None)
+    lib.ditq_report_destroy(None)
+    assert lib.ditq_report_json(None) == b"{}" and lib.ditq_report_csv(None) == b"" and np.isnan(lib.ditq_report_sqnr_db(None, 0))
     assert lib.ditq_model_class_name(None, 0) is None
 
 
@@ -931,7 +938,7 @@ def test_linear_arguments_out_of_range_are_refused():
         refused(INVALID_ARGUMENT, ["outputs", wrong], *create(wrong, 4))
         refused(INVALID_ARGUMENT, ["inputs", wrong], *create(4, wrong))
     refused(INVALID_ARGUMENT, ["isa_limit"], *create(4, 4, isa_limit=99))
-    for field, value in (("weight_bits", 5), ("weight_bits", 8), ("weight_group", 128), ("activation_mode", 1), ("weight_method", 3)):
+    for field, value in (("weight_bits", 5), ("weight_bits", -8), ("weight_group", 24), ("activation_mode", 2), ("weight_method", 3)):
         refused((INVALID_ARGUMENT, UNSUPPORTED), [field], *create(4, 4, **{field: value}))
     empty = ditq.CountingAllocator(limit=0)
     refused(OUT_OF_MEMORY, [], *create(4, 4, allocator=ctypes.pointer(empty.struct)))

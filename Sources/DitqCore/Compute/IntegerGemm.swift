@@ -88,7 +88,8 @@ struct ActivationRange {
   /// The range from `low` to `high`, widened to include 0, in 255 steps.
   init(low: Float, high: Float) {
     let low = min(low, 0), high = max(high, 0)
-    scale = (high - low) / 255
+    let step = (high - low) / 255
+    scale = step < Float.leastNormalMagnitude ? 0 : step
     zero = scale > 0 ? (-low / scale).rounded(.toNearestOrEven) : 0
   }
 }

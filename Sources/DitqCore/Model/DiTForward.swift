@@ -104,7 +104,7 @@ struct DiTForward {
     executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
     apply(block.proj, .proj, to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
-    apply(block.fc1, .fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))  // (B, T, mlp)
+    apply(block.fc1, .fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))
     apply(block.fc2, .fc2, to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
   }
 

@@ -70,6 +70,26 @@ struct DiTWeights {
     return result
   }
 
+  /// Numbers of all parameters, whatever they are kept in, the table of positions among them.
+  func parameterCount(_ config: DiTConfig) -> Int {
+    var total = labels.outputs * labels.inputs + config.tokenCount * config.hiddenSize
+    _ = mappingLinears { _, linear in
+      total += linear.outputs * (linear.inputs + 1)
+      return linear
+    }
+    return total
+  }
+
+  /// Bytes of all parameters as they are kept: linears, labels, and vectors as floats.
+  func byteCount(_ config: DiTConfig) -> Int {
+    var total = labels.outputs * labels.inputs * labels.type.byteCount + config.tokenCount * config.hiddenSize * 4
+    _ = mappingLinears { _, linear in
+      total += linear.weights.byteCount + linear.outputs * 4
+      return linear
+    }
+    return total
+  }
+
   /// The table that the file has, or else the one that the public code computes.
   private static func positions(
     _ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout

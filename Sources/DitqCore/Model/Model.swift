@@ -26,9 +26,10 @@ package final class Model {
   package let classNames: ClassNames
   let dit: DiTWeights
   let decoder: VAEDecoder?
-  /// Elements of all tensors that are used, and the bytes they stand in.
+  /// Of the transformer and the decoder; bytes are those of the weights as they are kept.
   package let parameterCount: Int
-  package let weightsByteCount: Int
+  private let transformerByteCount: Int
+  private let decoderByteCount: Int
   /// "safetensors" or "diffusers directory".
   package let source: String
   /// Kept alive: files that weights point into, and memory that was filled from them.
@@ -45,14 +46,16 @@ package final class Model {
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
     blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
     parameterCount = transformer.parameterCount + (decoder?.parameterCount ?? 0)
-    weightsByteCount = transformer.byteCount + (decoder?.byteCount ?? 0)
+    transformerByteCount = transformer.byteCount
+    decoderByteCount = decoder?.byteCount ?? 0
   }
 
   /// A model with other weights, which stand in `block` or where those of `source` do.
-  init(_ source: Model, weights: DiTWeights, in block: Block, format: NumberFormat, weightsByteCount: Int) {
+  init(_ source: Model, weights: DiTWeights, in block: Block, format: NumberFormat) {
     (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
     (dit, decoder, parameterCount) = (weights, source.decoder, source.parameterCount)
-    (self.format, self.weightsByteCount) = (format, weightsByteCount)
+    (self.format, decoderByteCount) = (format, source.decoderByteCount)
+    transformerByteCount = weights.byteCount(config)
     tensors = source.tensors
     blocks = source.blocks + [block]
   }
@@ -60,15 +63,8 @@ package final class Model {
   /// Height and width of the image in pixels; nil for a latent model without a decoder.
   package var imageSize: Int? { config.isPixelSpace ? config.latentSize : decoder.map { config.latentSize * $0.config.upscaling } }
   package var imageChannels: Int? { config.isPixelSpace ? config.channels : decoder?.config.imageChannels }
-  /// Bytes of weights that are no linear layers of the transformer.
-  var fixedByteCount: Int {
-    var linears = 0
-    _ = dit.mappingLinears { _, linear in
-      linears += linear.weights.byteCount
-      return linear
-    }
-    return weightsByteCount - linears
-  }
+  /// Bytes that the weights take.
+  package var weightsByteCount: Int { transformerByteCount + decoderByteCount }
   package var hasDecoder: Bool { decoder != nil }
 
   /// Values of an image [height, width, channels].
@@ -94,7 +90,8 @@ struct LoadedTransformer {
     (weights, block) = try ParameterLoader.load(tensors, packed, allocator) { loader throws(DitqError) in
       try DiTWeights(&loader, config, layout)
     }
-    (parameterCount, byteCount) = tensors.total { !layout.isRepeated($0) }
+    parameterCount = weights.parameterCount(config)
+    byteCount = weights.byteCount(config)
   }
 }
 
@@ -109,23 +106,14 @@ struct LoadedDecoder {
   init(_ tensors: TensorCollection, _ config: VAEConfig, _ allocator: Allocator) throws(DitqError) {
     self.tensors = tensors
     (decoder, block) = try ParameterLoader.load(tensors, [], allocator) { loader throws(DitqError) in try VAEDecoder(&loader, config) }
-    parameterCount = tensors.total { VAEDecoder.uses($0) }.elements
+    parameterCount = tensors.elementCount { VAEDecoder.uses($0) }
     byteCount = block.byteCount
   }
 }
 
-extension CheckpointLayout {
-  /// Whether a tensor is a copy of another one's.
-  fileprivate func isRepeated(_ name: String) -> Bool {
-    guard case .diffusers = self, name.starts(withBytesOf: "transformer_blocks.") else { return false }
-    return !name.starts(withBytesOf: "transformer_blocks.0.") && name.contains(bytesOf: ".norm1.emb.")
-  }
-}
-
 extension TensorCollection {
-  fileprivate func total(where counts: (String) -> Bool) -> (elements: Int, bytes: Int) {
-    var total = (elements: 0, bytes: 0)
-    for tensor in tensors where counts(tensor.name) { total = (total.elements + tensor.elementCount, total.bytes + tensor.byteCount) }
-    return total
+  /// Elements of the tensors whose names count.
+  fileprivate func elementCount(where counts: (String) -> Bool) -> Int {
+    tensors.reduce(0) { counts($1.name) ? $0 + $1.elementCount : $0 }
   }
 }

@@ -16,8 +16,7 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
   let patches = try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape
   let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
   let positions = try tensors.requireAnyShape("pos_embed", rank: 3).shape
-  let output = try tensors.requireAnyShape("final_layer.linear.bias", rank: 1).shape[0]
-  let mlp = try tensors.requireAnyShape("blocks.0.mlp.fc1.bias", rank: 1).shape[0]
+  let output = try outputs(of: "final_layer.linear", tensors), mlp = try outputs(of: "blocks.0.mlp.fc1", tensors)
   let hidden = patches[0], channels = patches[1], patch = patches[2]
   guard hidden > 0, patch > 0, patch <= 256, channels > 0, let grid = squareRoot(positions[1]), grid <= 8192 else {
     throw DitqError(
@@ -67,6 +66,12 @@ private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
     }
     return hidden / 64
   }
+}
+
+/// Outputs of a linear layer: the height of its weights, or where they are packed the length of its bias.
+private func outputs(of layer: String, _ tensors: TensorCollection) throws(DitqError) -> Int {
+  let isPacked = tensors.find(layer + ".weight.scales") != nil
+  return try tensors.requireAnyShape(layer + (isPacked ? ".bias" : ".weight"), rank: isPacked ? 1 : 2).shape[0]
 }
 
 /// One more than the largest number of a block.

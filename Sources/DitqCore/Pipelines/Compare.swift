@@ -59,6 +59,7 @@ private final class LockstepRun {
   private let options: CompareOptions
   private let generate: GenerateOptions
   private let probe: LayerProbe
+  private var probingSeconds = 0.0
   let report: Report
 
   init(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
@@ -101,18 +102,21 @@ private final class LockstepRun {
     timed(&report.modelSeconds) { begin(other, model, options.isFreeRunning ? model.workspace.latents : latents, images, rows) }
     for block in 0..<one.weights.blocks.count {
       one.tap = { layer, linear, source, rows in
-        self.probe.keep(layer, linear, source, rows, self.reference.executor, self.reference.workspace)
+        self.probing { self.probe.keep(layer, linear, source, rows, self.reference.executor, self.reference.workspace) }
       }
       other.tap = { layer, linear, source, rows in
-        self.probe.measure(layer, linear, source, rows, self.model.executor, self.model.workspace) { input, output in
-          self.report.add(step: step, block: block, layer, input: input, output: output)
+        self.probing {
+          self.probe.measure(layer, linear, source, rows, self.model.executor, self.model.workspace) { input, output in
+            self.report.add(step: step, block: block, layer, input: input, output: output)
+          }
         }
       }
       timed(&report.referenceSeconds) { one.run(one.weights.blocks[block], rows) }
       timed(&report.modelSeconds) { other.run(other.weights.blocks[block], rows) }
     }
-    one.finish(rows, reference.workspace.prediction)
-    other.finish(rows, model.workspace.prediction)
+    timed(&report.referenceSeconds) { one.finish(rows, reference.workspace.prediction) }
+    timed(&report.modelSeconds) { other.finish(rows, model.workspace.prediction) }
+    report.takenSteps += 1
     measurePredictions(step, rows)
     reference.advance(step: step, generate, guidance, images: images)
     if options.isFreeRunning { model.advance(step: step, generate, model.guidance(generate), images: images) }
@@ -122,10 +126,17 @@ private final class LockstepRun {
     network.begin(x: latents, inputs: images, timesteps: session.workspace.timesteps, labels: session.workspace.labels, images: rows)
   }
 
+  /// Adds what a model's own work takes, without what measuring takes in the midst of it.
   private func timed(_ total: inout Double, _ body: () -> Void) {
+    let start = nanoseconds(), before = probingSeconds
+    body()
+    total += seconds(since: start) - (probingSeconds - before)
+  }
+
+  private func probing(_ body: () -> Void) {
     let start = nanoseconds()
     body()
-    total += seconds(since: start)
+    probingSeconds += seconds(since: start)
   }
 
   /// The predicted noise of each image and branch, without the learned variance.

@@ -37,8 +37,9 @@ package final class PackedLinear {
     let format = WeightFormat(bits: options.weightBits, group: options.weightGroup, method: options.leastSquares ? .leastSquares : .round)
     if options.weightBits != 32 {
       try format.check()
-      for index in 0..<outputs * inputs where !weights[index].isFinite {
-        throw DitqError(.invalidArgument, "weights[\(index)]: a finite number expected, \(weights[index]) found")
+      for index in 0..<outputs * inputs where !(weights[index].magnitude <= WeightFormat.largest) {
+        throw DitqError(
+          .invalidArgument, "weights[\(index)]: a magnitude of at most \(WeightFormat.largest) expected, \(weights[index]) found")
       }
     }
     instructionSet = try InstructionSet.best(limit: options.isaLimit)

@@ -35,7 +35,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
       throw DitqError(.cancelled, "the progress callback ended the call")
     }
   }
-  return Model(source, weights: weights, in: block, format: summary(options), weightsByteCount: byteCount(weights) + source.fixedByteCount)
+  return Model(source, weights: weights, in: block, format: summary(options))
 }
 
 /// A layer's name and how it is quantized, nil for float.
@@ -109,7 +109,9 @@ private func fill(_ name: String, _ from: Linear, _ to: Linear, _ plans: [Planne
   switch to.weights {
   case .integers(let integers), .weightOnly(let integers):
     let job = FillJob(matrix: matrix, integers: integers, format: plan.format, instructionSet: try InstructionSet.best(limit: 0))
-    if let row = job.firstRowNotFinite() { throw DitqError(.malformed, "\(name).weight: row \(row) has a number that is not finite") }
+    if let row = job.firstRowTooLarge() {
+      throw DitqError(.malformed, "\(name).weight: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
+    }
     pool.run(job)
   case .stored, .packed: return
   }
@@ -128,13 +130,13 @@ private struct FillJob: ParallelJob {
     }
   }
 
-  func firstRowNotFinite() -> Int? {
+  func firstRowTooLarge() -> Int? {
     let kernels = instructionSet.kernels
     let row = UnsafeMutablePointer<Float>.allocate(capacity: matrix.inputs)
     defer { row.deallocate() }
     for index in 0..<matrix.outputs {
       matrix.copyRow(index, to: row, kernels)
-      for k in 0..<matrix.inputs where !row[k].isFinite { return index }
+      for k in 0..<matrix.inputs where !(row[k].magnitude <= WeightFormat.largest) { return index }
     }
     return nil
   }
@@ -144,14 +146,4 @@ private func summary(_ options: QuantizeOptions) -> NumberFormat {
   NumberFormat(
     weightBits: options.weightBits, weightGroup: options.weightGroup ?? (options.weightBits == 4 ? LayerPlan.automaticGroup : 0),
     activationBits: options.activationBits)
-}
-
-/// Bytes of all linear layers' weights.
-private func byteCount(_ weights: DiTWeights) -> Int {
-  var total = 0
-  _ = weights.mappingLinears { _, linear in
-    total += linear.weights.byteCount
-    return linear
-  }
-  return total
 }

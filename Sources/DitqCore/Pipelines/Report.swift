@@ -5,6 +5,8 @@ package final class Report {
   var predictions: [SignalAndNoise]
   var referenceSeconds = 0.0
   var modelSeconds = 0.0
+  /// Over all batches.
+  var takenSteps = 0
   private let options: CompareOptions
   private let timesteps: [Int]
   private let layers: [ReportedLayer]
@@ -74,7 +76,7 @@ package final class Report {
   }
 
   private var json: String {
-    let steps = Double(options.steps)
+    let steps = Double(max(1, takenSteps))
     var text = "{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)"
     text += ", \"guidance_scale\": \(CompareOptions.guidanceScale), \"free_running\": \(options.isFreeRunning)"
     text += ", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": \(list(predictions.map { $0.decibels }))"

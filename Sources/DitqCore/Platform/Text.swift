@@ -16,15 +16,6 @@ extension String {
     utf8.count >= suffix.utf8.count && utf8.dropFirst(utf8.count - suffix.utf8.count).elementsEqual(suffix.utf8)
   }
 
-  func contains(bytesOf part: String) -> Bool {
-    var rest = utf8[...]
-    while rest.count >= part.utf8.count {
-      if rest.starts(with: part.utf8) { return true }
-      rest = rest.dropFirst()
-    }
-    return false
-  }
-
   /// The text of NUL-terminated bytes, ill-formed UTF-8 repaired.
   package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
 }

@@ -16,6 +16,9 @@ struct WeightFormat {
   var group: Int
   var method: Method
 
+  /// The largest magnitude of a weight: sums of squared errors and differences of two weights stay finite.
+  static let largest: Float = 1e18
+
   enum Method {
     /// The range is that of the values.
     case round

@@ -1,0 +1,290 @@
+"""The `ditq` command as a person uses it: files, answers, exit statuses and sentences. DITQ_TOOL names the one to test."""
+import csv
+import json
+import os
+import pathlib
+import pty
+import struct
+import subprocess
+
+import numpy as np
+import pytest
+
+import ditq_c as ditq
+from conftest import EMOJI, FIXTURES
+from test_calls import png_decode
+
+TOOL = os.environ.get("DITQ_TOOL")
+pytestmark = pytest.mark.skipif(not TOOL, reason="DITQ_TOOL names no command; `make tool` builds one")
+FAILED, MISUSED = 1, 64
+COMMANDS = ["inspect", "quantize", "generate", "compare"]
+SCHEMES = {"w8": [], "w4": ["--weights", "4"]}
+
+
+def tool(*arguments, folder=None):
+    return subprocess.run([pathlib.Path(TOOL).resolve(), *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+def answer(*arguments, folder=None):
+    """What a command that succeeds prints; it says nothing on stderr, which is no terminal."""
+    done = tool(*arguments, folder=folder)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def named(text):
+    """The rows of a table of names and values."""
+    return dict(line.split(None, 1) for line in text.splitlines())
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory):
+    """{"w8": (path, the answer of quantize --json), "w4": …}"""
+    folder, made = tmp_path_factory.mktemp("tool"), {}
+    for name, options in SCHEMES.items():
+        path = folder / f"{name}.ditq"
+        made[name] = path, json.loads(answer("quantize", EMOJI, "-o", path, "--json", *options))
+    return made
+
+
+def formats(path):
+    """Each layer's format."""
+    return {name: layer["weights"] for name, layer in json.loads(answer("inspect", path, "--json"))["layers"].items()}
+
+
+# ---- quantize and inspect ----
+
+
+@pytest.mark.parametrize("scheme, counts, least", [("w8", {"F16": 5, "W8": 6, "W8A8": 24}, 1.8), ("w4", {"F16": 5, "W4": 6, "W4A8": 24}, 3.0)])
+def test_quantizing_says_what_became_of_the_model(scheme, counts, least, quantized, model):
+    path, said = quantized[scheme]
+    with model("emoji").quantize(weight_bits={"w8": 8, "w4": 4}[scheme]) as expected:
+        info = expected.info
+    assert said["result"] == {"path": str(path), "weights_size": info.weights_size, "file_size": path.stat().st_size}
+    assert said["source"] == {"path": str(EMOJI), "weights_size": model("emoji").info.weights_size}
+    assert said["layers"] == counts and said["seconds"] > 0 and said["version"] == ditq.lib.ditq_version().decode()
+    assert said["ratio"] == pytest.approx(said["source"]["weights_size"] / info.weights_size, abs=1e-4) and said["ratio"] > least
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_file_is_the_one_that_the_library_makes(scheme, quantized, model, tmp_path):
+    with model("emoji").quantize(weight_bits={"w8": 8, "w4": 4}[scheme]) as expected:
+        expected.save(tmp_path / "expected.ditq")
+    assert quantized[scheme][0].read_bytes() == (tmp_path / "expected.ditq").read_bytes()
+
+
+def test_the_result_of_quantizing_is_a_table_too(tmp_path):
+    rows = named(answer("quantize", EMOJI, "-o", "x.ditq", "--activations", 32, "--method", "mse", "--threads", 2, folder=tmp_path))
+    assert list(rows) == ["source", "result", "ratio", "layers", "seconds"] and rows["layers"] == "5 F16, 30 W8"
+    assert rows["result"].startswith("x.ditq: ") and [item.name for item in tmp_path.iterdir()] == ["x.ditq"]
+
+
+@pytest.mark.parametrize("source", [EMOJI, FIXTURES / "diffusers-b/pipeline", "w4"])
+def test_inspect_prints_the_librarys_own_description(source, quantized):
+    source = quantized["w4"][0] if source == "w4" else source
+    with ditq.Model(source) as opened:
+        assert answer("inspect", source, "--json") == ditq.text_of(ditq.lib.ditq_model_describe_json, opened.handle) + "\n"
+        rows = named(answer("inspect", source))
+        assert rows["parameters"] == f"{opened.info.parameter_count:,}" and rows["model"].startswith(str(source))
+        assert rows["classes"].startswith(str(opened.info.class_count)) and rows["transformer"].startswith(f"{opened.info.depth} blocks")
+
+
+def test_inspect_lists_the_layers_in_the_models_order_and_verifies(quantized):
+    path = quantized["w4"][0]
+    summary, layers = answer("inspect", path, "--layers", "--verify").split("\n\n")
+    assert named(summary)["verified"] == "every byte" and named(summary)["layers"] == "5 F16, 6 W4, 24 W4A8"
+    rows = [line.split() for line in layers.splitlines()[1:]]
+    with ditq.Model(path) as opened:
+        expected = [[name, str(x["outputs"]), "×", str(x["inputs"]), x["weights"]] for name, x in opened.json()["layers"].items()]
+    assert rows == expected and len({line.index("×") for line in layers.splitlines()}) == 1
+
+
+def test_verifying_finds_a_flipped_byte(quantized, tmp_path):
+    data = bytearray(quantized["w8"][0].read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "flipped.ditq").write_bytes(data)
+    answer("inspect", tmp_path / "flipped.ditq")
+    assert_refused(tool("inspect", tmp_path / "flipped.ditq", "--verify"), ["SHA-256"])
+
+
+def test_rules_say_how_layers_are_quantized_and_the_last_one_wins(tmp_path):
+    rules = ["*.attn.proj=4:64", "blocks.1.attn.proj=float", "*.fc2=4", "*.fc2=8:rowa32", "final_layer.linear=8", "blocks.0.*=float", "blocks.*.adaLN_modulation.1=8a8"]
+    answer("quantize", EMOJI, "-o", tmp_path / "x.ditq", *(part for rule in rules for part in ("--rule", rule)))
+    found = formats(tmp_path / "x.ditq")
+    assert found["blocks.2.attn.proj"] == "W4A8" and found["blocks.1.attn.proj"] == found["blocks.0.attn.qkv"] == "F16"
+    assert found["blocks.3.mlp.fc2"] == "W8" and found["blocks.3.mlp.fc1"] == found["final_layer.linear"] == "W8A8"
+    assert found["blocks.0.adaLN_modulation.1"] == "W8A8"
+
+
+def test_a_rule_does_what_the_same_rule_of_the_library_does(model, tmp_path):
+    answer("quantize", EMOJI, "-o", tmp_path / "tool.ditq", "--weights", 4, "--group", 64, "--method", "mse",
+           "--rule", "*.fc2=8", "--rule", "*.qkv=4:32a32", "--rule", "*.proj=4:rowa8")
+    rules = [dict(pattern=b"*.fc2", weight_bits=8, weight_group=-1), dict(pattern=b"*.qkv", weight_bits=4, weight_group=32, activation_bits=32),
+             dict(pattern=b"*.proj", weight_bits=4, weight_group=0, activation_bits=8)]
+    with model("emoji").quantize(rules=rules, weight_bits=4, weight_group=64, weight_method=2) as expected:
+        expected.save(tmp_path / "library.ditq")
+    assert (tmp_path / "tool.ditq").read_bytes() == (tmp_path / "library.ditq").read_bytes()
+
+
+def test_names_with_quotes_and_other_scripts_come_through(tmp_path):
+    data = EMOJI.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    config = json.loads(header["__metadata__"]["ditq.config"])
+    config["class_names"][:3] = names = ['a "quoted" \\ name', "tab\tand \u0001", "Ä 🍎 apple"]
+    header["__metadata__"]["ditq.config"] = json.dumps(config)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (tmp_path / "named.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    assert ", ".join(names) in answer("inspect", "named.safetensors", folder=tmp_path)
+    classes = [part for name in names for part in ("--class", name)]
+    said = json.loads(answer("generate", "named.safetensors", *classes, "--steps", 1, "-o", "x.png", "--json", folder=tmp_path))
+    assert [picture["class"] for picture in said["pictures"]] == names
+    assert png_decode((tmp_path / "x-2.png").read_bytes())[1]["Class"] == names[2]
+
+
+# ---- generate ----
+
+
+@pytest.mark.parametrize("source", ["emoji", *SCHEMES])
+def test_it_draws_what_the_library_draws_and_says_how(source, quantized, tmp_path):
+    path = EMOJI if source == "emoji" else quantized[source][0]
+    said = answer("generate", path, "--class", "Red Apple", "--steps", 3, "--guidance", 2.5, "-o", "apple.png", folder=tmp_path)
+    assert said.startswith("apple.png: red apple, 32x32, seed 7, 3 steps, ") and said.count("\n") == 1
+    pixels, texts = png_decode((tmp_path / "apple.png").read_bytes())
+    with ditq.Model(path) as opened, opened.session() as session:
+        assert np.array_equal(pixels, session.generate([0], [7], steps=3, guidance_scale=2.5)[0])
+    assert texts == {
+        "Software": "libditq " + ditq.lib.ditq_version().decode(), "Model": path.name, "Class": "red apple", "Seed": "7", "Steps": "3",
+        "Guidance": "2.5", "Sampler": "auto"}
+
+
+def test_several_pictures_are_numbered_take_classes_in_turn_and_count_seeds(quantized, tmp_path):
+    path = quantized["w8"][0]
+    said = json.loads(answer("generate", path, "--class", 3, "--class", 128, "--count", 10, "--seed", 5, "--steps", 1, "-o", "x.png", "--json", folder=tmp_path))
+    files = ["x.png", *(f"x-{number}.png" for number in range(1, 10))]
+    assert [picture["file"] for picture in said["pictures"]] == files and sorted(item.name for item in tmp_path.iterdir()) == sorted(files)
+    assert [(picture["label"], picture["seed"]) for picture in said["pictures"]] == [(3 if i % 2 == 0 else 128, 5 + i) for i in range(10)]
+    assert said["pictures"][1]["class"] == "no class" and (said["width"], said["height"], said["steps"], said["guidance"]) == (32, 32, 1, 4.0)
+    with ditq.Model(path) as opened, opened.session() as session:
+        for number in (0, 1, 9):  # the last one is of the second batch
+            alone = session.generate([said["pictures"][number]["label"]], [5 + number], steps=1)[0]
+            assert np.array_equal(alone, png_decode((tmp_path / files[number]).read_bytes())[0])
+
+
+def test_a_name_without_an_ending_is_numbered_at_its_end(tmp_path):
+    (tmp_path / "a.b").mkdir()
+    answer("generate", EMOJI, "--count", 2, "--steps", 1, "-o", "a.b/x", folder=tmp_path)
+    assert sorted(item.name for item in (tmp_path / "a.b").iterdir()) == ["x", "x-1"]
+
+
+# ---- compare ----
+
+
+def test_comparing_says_what_the_report_says(quantized, tmp_path):
+    arguments = ["compare", EMOJI, quantized["w4"][0], "--steps", 4, "--samples", 2, "--seed", 3]
+    report = json.loads(answer(*arguments, "--json", "--csv", "report.csv", folder=tmp_path))
+    assert (report["steps"], report["samples"], report["seed"], report["free_running"]) == (4, 2, 3, False) and 15 < report["sqnr_db"] < 60
+    rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
+    assert len(rows) == 4 * 30 and [item.name for item in tmp_path.iterdir()] == ["report.csv"]
+    assert float(rows[1]["output_sqnr_db"]) == report["layers"][1]["output_sqnr_db"][0] and rows[1]["layer"] == report["layers"][1]["name"]
+    models, outputs, layers = answer(*arguments).split("\n\n")
+    assert [line.split()[0] for line in models.splitlines()] == ["reference", "model"]
+    shown = {line.split("  ")[0]: line.split()[-2:] for line in outputs.splitlines()}
+    by_step = report["sqnr_db_by_step"]
+    wanted = {"output, all steps": report["sqnr_db"], "output, first step": by_step[0], "output, step 3": by_step[2], "output, last step": by_step[3]}
+    assert shown == {name: [f"{value:.1f}", "dB"] for name, value in wanted.items()}
+    worst = sorted(report["layers"], key=lambda layer: layer["output_sqnr_db_all"])[:5]
+    assert [line.split()[:3] for line in layers.splitlines()[1:]] == [[x["name"], f"{x['output_sqnr_db_all']:.1f}", "dB"] for x in worst]
+
+
+def test_a_model_differs_from_itself_in_nothing_and_a_free_run_is_another_one(quantized):
+    text = answer("compare", EMOJI, EMOJI, "--steps", 2, "--samples", 1)
+    assert text.count("no difference") == 4 and "worst" not in text
+    runs = [json.loads(answer("compare", EMOJI, quantized["w4"][0], "--steps", 3, "--samples", 1, "--json", *extra)) for extra in ([], ["--free-running"])]
+    assert [run["free_running"] for run in runs] == [False, True] and runs[1]["sqnr_db"] < runs[0]["sqnr_db"]
+    assert runs[0]["sqnr_db_by_step"][0] == runs[1]["sqnr_db_by_step"][0]
+
+
+# ---- Refusals, help, progress ----
+
+
+def assert_refused(done, parts):
+    """By the library: one sentence and status 1."""
+    assert (done.returncode, done.stdout) == (FAILED, "") and done.stderr.startswith("ditq: ") and done.stderr.count("\n") == 1, done.stderr
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+@pytest.mark.parametrize("arguments, parts", [
+    (["inspect", "nowhere.ditq"], ["nowhere.ditq", "No such file"]),
+    (["inspect", EMOJI, "--verify"], ["checksum"]),
+    (["inspect", __file__], ["test_tool.py"]),
+    (["quantize", "nowhere", "-o", "x.ditq"], ["nowhere", "No such file"]),
+    (["quantize", EMOJI, "-o", "missing/x.ditq"], ["missing/x.ditq", "No such file"]),
+    (["quantize", EMOJI, "-o", "."], [".", "Is a directory"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--group", 24], ["weight_group", "16", "24"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--threads", 100000], ["threads", "100000"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--rule", "blocks.9.*=4"], ["blocks.9.*", "matches no layer"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--rule", "*.fc2=4:24"], ["blocks.0.mlp.fc2", "16", "24"]),
+    (["generate", EMOJI, "-o", "x.png", "--class", "red aple"], ["red aple", '"red apple"']),
+    (["generate", EMOJI, "-o", "x.png", "--class", 129], ["129", "128"]),
+    (["generate", EMOJI, "-o", "x.png", "--steps", 5000], ["steps", "5000", "1000"]),
+    (["generate", EMOJI, "-o", "x.png", "--steps", 1, "--guidance", "nan"], ["guidance_scale", "nan"]),
+    (["generate", EMOJI, "-o", "missing/x.png"], ["missing/x.png", "No such file"]),
+    (["compare", EMOJI, FIXTURES / "diffusers-b/pipeline"], ["architecture"]),
+    (["compare", EMOJI, EMOJI, "--steps", 5000], ["steps", "1000", "5000"]),
+    (["compare", EMOJI, EMOJI, "--csv", "missing/x.csv"], ["missing/x.csv", "No such file"]),
+])
+def test_what_the_library_refuses_is_one_sentence_and_leaves_no_file(arguments, parts, tmp_path):
+    assert_refused(tool(*arguments, folder=tmp_path), parts)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantized, tmp_path):
+    (tmp_path / "x.ditq").write_bytes(b"before")
+    assert_refused(tool("quantize", quantized["w8"][0], "-o", "x.ditq", folder=tmp_path), ["float"])
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"before"]
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["--wrong"], "--wrong"), (["inspect"], "model"), (["quantize", EMOJI], "-o"), (["generate", EMOJI], "-o"), (["compare", EMOJI], "model"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--weights", 3], "'8' and '4'"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--activations", 16], "'8' and '32'"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--method", "best"], "'round' and 'mse'"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--group", 0], "row or auto"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--calibration-steps", 1], "--calibration-steps"),
+    *((["quantize", EMOJI, "-o", "x.ditq", "--rule", rule], part) for rule, part in [
+        ("*.fc2", "PATTERN=BITS"), ("=8", "PATTERN=BITS"), ("*=", "4, 8 or float"), ("*=5", "4, 8 or float"), ("*=float8", "4, 8 or float"),
+        ("*=8a16", "8 or 32 bits"), ("*=8a", "8 or 32 bits"), ("*=4:", "row expected"), ("*=4:auto", "row expected"), ("*=4:-16", "row expected")]),
+    (["generate", EMOJI, "-o", "x.png", "--steps", 0], "--steps"),
+    (["generate", EMOJI, "-o", "x.png", "--count", 0], "--count"),
+    (["generate", EMOJI, "-o", "x.png", "--seed", 2**64], "--seed"),
+    (["compare", EMOJI, EMOJI, "--samples", 0], "--samples"),
+])
+def test_what_the_command_line_gets_wrong_has_a_status_of_its_own(arguments, part, tmp_path):
+    done = tool(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (MISUSED, "") and done.stderr.startswith("Error: ") and part in done.stderr.splitlines()[0]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_fit_a_terminal(command):
+    text = answer(command, "--help")
+    lines = text[text.index("\nExamples:\n") :].splitlines()[2:]
+    examples = lines[: lines.index("")]
+    assert examples and all(line.startswith(("  ditq " + command + " ", "    --")) for line in examples), examples
+    assert command in answer("--help") and "ditq " + command in answer("help", command)
+
+
+@pytest.mark.parametrize("arguments, shown", [
+    (["quantize", EMOJI, "-o", "x.ditq"], "35/35"),
+    (["generate", EMOJI, "--count", 9, "--steps", 2, "-o", "x.png"], "4/4"),
+    (["compare", EMOJI, EMOJI, "--steps", 2, "--samples", 1], "2/2"),
+])
+def test_progress_is_shown_on_a_terminal_and_then_wiped_away(arguments, shown, tmp_path):
+    leader, follower = pty.openpty()
+    done = subprocess.run([pathlib.Path(TOOL).resolve(), *map(str, arguments)], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=follower, timeout=60)
+    os.close(follower)
+    text = os.read(leader, 65536).decode()
+    os.close(leader)
+    assert done.returncode == 0 and shown in text and "█" in text and text.endswith("\r\x1b[K")
