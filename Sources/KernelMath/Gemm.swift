@@ -48,9 +48,29 @@ extension KernelSet {
           ditqk_prefetch_write(line + 16)
         }
         body(row, rows, sums)
-        for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
+        if output.gelu == 0 && output.accumulate == 0 && output.columns - column >= 32 {
+          putOut(output, sums, row, rows, column, value)
+        } else {
+          for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
+        }
         row += rows
       }
+    }
+  }
+
+  /// The plain epilogue, + bias alone, of all 32 columns of some rows.
+  @inlinable @inline(__always)
+  static func putOut(
+    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
+    _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+  ) {
+    var out = g.values + firstRow * g.stride + column
+    for row in 0..<rows {
+      var x = value(firstRow + row, 0, load(sums + row * 32)), y = value(firstRow + row, 16, load(sums + row * 32 + 16))
+      if let bias = g.bias { (x, y) = (x + load(bias + column), y + load(bias + column + 16)) }
+      store(x, out)
+      store(y, out + 16)
+      out += g.stride
     }
   }
 
