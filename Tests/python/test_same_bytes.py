@@ -67,7 +67,7 @@ def test_a_session_used_twice_gives_the_same_bytes(model, reference, name):
     assert digests(model(name), threads=1) == reference(name)
 
 
-@pytest.mark.parametrize("threads", [2, 5])
+@pytest.mark.parametrize("threads", [2, 5, 7, 16])
 @pytest.mark.parametrize("name", MODELS)
 def test_any_number_of_threads_gives_the_same_bytes(model, reference, name, threads):
     assert digests(model(name), threads=threads) == reference(name)
