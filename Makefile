@@ -36,10 +36,10 @@ $(BUILD)/gen_png: examples/gen_png/gen_png.c include/ditq.h $(LIBRARY)
 	$(CC) -std=c11 -Wall -Wextra -Werror -pedantic $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(CURDIR)/$(MODEL)"' $< \
 	  -o $@ -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/lib'
 
-# The `ditq` command, regular Swift over ditq.h: `ditq bench gemm --float`.
-tool: | setup
-	swift build -c release --product ditq-tool
-	@cp .build/release/ditq-tool .build/ditq && echo "$(CURDIR)/.build/ditq"
+# The `ditq` command: regular Swift over ditq.h and the shipped library.
+tool: lib
+	DITQ_SHIPPED=1 swift build -c release --product ditq-tool --scratch-path .build-tool
+	@cp .build-tool/release/ditq-tool .build-tool/ditq && echo "$(CURDIR)/.build-tool/ditq"
 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
 test: setup setup-test lib gen_png
@@ -70,4 +70,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool red-apple.png

@@ -8,6 +8,10 @@ let embedded = Context.environment["DITQ_EMBEDDED"] == "1"
 /// For profilers: leaves names in the shipped library.
 let keepsSymbols = Context.environment["DITQ_SYMBOLS"] == "1"
 
+/// `make tool`: the command uses the library that ships, built before, so that what it measures is what hosts get.
+let usesShippedLibrary = Context.environment["DITQ_SHIPPED"] == "1"
+let shippedLibrary = "\(Context.packageDirectory)/.build-embedded/lib"
+
 // MARK: - Settings
 
 /// Sections a function, so that the linker can drop what nothing reaches.
@@ -68,7 +72,11 @@ if !embedded {
   targets += [
     .target(name: "CPeak"),
     .executableTarget(
-      name: "ditq-tool", dependencies: ["CDitq", "CPeak", "Ditq", .product(name: "ArgumentParser", package: "swift-argument-parser")]),
+      name: "ditq-tool",
+      dependencies: ["CDitq", "CPeak", .product(name: "ArgumentParser", package: "swift-argument-parser")]
+        + (usesShippedLibrary ? [] : ["Ditq"]),
+      linkerSettings: usesShippedLibrary
+        ? [.unsafeFlags(["-L", shippedLibrary, "-lditq", "-Xlinker", "-rpath", "-Xlinker", shippedLibrary])] : []),
     .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore"]),
     .testTarget(name: "DitqABITests", dependencies: ["CDitq", "Ditq"]),
   ]
