@@ -61,8 +61,8 @@ setup:
 	@Tests/tools/setup.sh libpng-dev pkg-config
 setup-test: setup
 	@Tests/tools/setup.sh binutils gcc g++ python3
-	@python3 -c 'import numpy, pytest' 2>/dev/null || python3 -m pip install --quiet numpy pytest \
-	  || python3 -m pip install --quiet --break-system-packages numpy pytest
+	@python3 -c 'import numpy, pytest' 2>/dev/null || { Tests/tools/setup.sh python3-pip && \
+	  { python3 -m pip install --quiet numpy pytest || python3 -m pip install --quiet --break-system-packages numpy pytest; }; }
 
 format:
 	swift format --in-place --recursive --configuration .swift-format Package.swift Sources Tests

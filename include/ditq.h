@@ -22,7 +22,7 @@
  *
  * Conventions: shapes are [a, b, c] with the last index fastest; _size is in bytes, _count in elements; strings are UTF-8 and
  * NUL-terminated; every `options` and `error` pointer may be NULL (defaults; no text wanted); destroy(NULL) does nothing;
- * out parameters are untouched unless the call returns DITQ_OK. Options with an _init function: call it, then change fields. In the
+ * out parameters are untouched unless the call returns DITQ_OK, except that images of an array may be there that were finished before. Options with an _init function: call it, then change fields. In the
  * others a field of 0 is its default.
  */
 #ifndef DITQ_H

@@ -63,7 +63,11 @@ public func ditq_model_describe(
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), info = try required(info, "info")
-    guard let size = try options(UnsafePointer(info), "info")?.struct_size else { return }
+    // A longer one, of a newer header, is filled as far as this version knows it.
+    let size = info.pointee.struct_size, expected = MemoryLayout<ditq_model_info>.size
+    guard size >= expected else {
+      throw DitqError(.invalidArgument, "info->struct_size: \(expected) expected, \(size) found")
+    }
     info.pointee = describe(model, size: size)
   }
 }
