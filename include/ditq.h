@@ -171,13 +171,22 @@ ditq_status ditq_model_save(const ditq_model *DITQ_NONNULL model, const char *DI
 
 /* ---- Quantization ------------------------------------------------------------------------------------------------------- */
 
+/*
+ * Where an activation's range comes from. The paper's recipe is STATIC with calibration_steps = 1. It needs no pass over the data while running (what an NPU
+ * wants), and it clips whatever later steps bring that the first did not show: ditq_compare tells how much. DYNAMIC costs a CPU next to nothing.
+ */
 enum { DITQ_ACTIVATION_AUTO = 0,              /* what gives the best result on this hardware: now DYNAMIC_PER_TOKEN */
-       DITQ_ACTIVATION_STATIC = 1,            /* one range: of ditq_linear alone */
+       DITQ_ACTIVATION_STATIC = 1,            /* one range a layer, measured while calibrating */
+       DITQ_ACTIVATION_STATIC_PER_STEP = 2,   /* one range a layer and range of timesteps */
        DITQ_ACTIVATION_DYNAMIC_PER_TOKEN = 3, /* each token's own range, measured as it runs */
        DITQ_ACTIVATION_NONE = 4 };            /* float activations: only the weights are quantized */
-enum { DITQ_WEIGHT_AUTO = 0,    /* now ROUND */
+enum { DITQ_OBSERVER_MINMAX = 0,     /* a static range holds all values seen */
+       DITQ_OBSERVER_PERCENTILE = 1, /* all but the outermost 0.005 % at either end */
+       DITQ_OBSERVER_MSE = 2 };      /* clipped, by the same share at both ends, to where the squared error is least */
+enum { DITQ_WEIGHT_AUTO = 0,    /* the best that needs no more than the calibration: now GPTQ for 4 bits, ROUND for 8 */
        DITQ_WEIGHT_ROUND = 1,   /* round to nearest in the row's or group's min-max range */
-       DITQ_WEIGHT_MSE = 2 };   /* the clipping of least squared error, group by group */
+       DITQ_WEIGHT_MSE = 2,     /* the clipping of least squared error, group by group */
+       DITQ_WEIGHT_GPTQ = 3 };  /* round columns in turn, spreading the error by the calibration inputs' second moments (Frantar et al. 2023) */
 enum { DITQ_KEEP_FLOAT = 32 };
 
 /* Overrides for the layers whose name matches a pattern: "blocks.*.mlp.fc2", "*.adaLN_modulation.1", '*' for any run of characters. The last match wins. */
@@ -189,22 +198,22 @@ typedef struct ditq_layer_rule {
   const char *DITQ_NONNULL pattern;
 } ditq_layer_rule;
 
-/* This version measures activations as they run, so the fields that calibrate are not used: leave them as _init made them. */
+/* Static ranges, GPTQ and balance are calibrated: on guided DDIM runs (scale 4), both halves of the batch, labels spread over the classes. */
 typedef struct ditq_quantize_options {
   uint32_t struct_size;
   int32_t weight_bits;            /* 8 (default) or 4 */
   int32_t weight_group;           /* inputs that share a scale: a multiple of 16; 0 = the whole row; -1 = automatic (default): the row for 8 bits, 128 for 4 */
   int32_t weight_method;          /* DITQ_WEIGHT_… */
   int32_t activation_bits;        /* 8 (default) */
-  int32_t activation_mode;        /* DITQ_ACTIVATION_AUTO, DYNAMIC_PER_TOKEN or NONE */
-  int32_t observer;               /* 0 */
-  int32_t calibration_steps;      /* not used */
-  int32_t calibration_total_steps;/* not used */
-  int32_t calibration_samples;    /* not used */
-  uint64_t calibration_seed;      /* not used */
-  int32_t balance_channels;       /* 0 */
+  int32_t activation_mode;        /* DITQ_ACTIVATION_… */
+  int32_t observer;               /* DITQ_OBSERVER_… */
+  int32_t calibration_steps;      /* 1: the first sampling step alone, where the noise is strongest (the paper); n: n steps spread over the whole run; default 8 */
+  int32_t calibration_total_steps;/* length of the sampling run that those steps are taken from; default 50 */
+  int32_t calibration_samples;    /* images calibrated on; default 16 */
+  uint64_t calibration_seed;
+  int32_t balance_channels;       /* 1: move outlier channels from activations into weights, folded away before running; default 0 */
   int32_t threads;                /* 0 = every core */
-  double error_budget_db;         /* 0 */
+  double error_budget_db;         /* 0 = off; else raise the worst layers' bits until the output SQNR reaches this many dB */
   const ditq_layer_rule *DITQ_NULLABLE rules;
   size_t rule_count;
   ditq_progress_callback DITQ_NULLABLE progress;
@@ -215,7 +224,11 @@ void ditq_quantize_options_init(ditq_quantize_options *DITQ_NONNULL options);
 /*
  * Quantizes a float model. qkv, proj, fc1 and fc2 of every block run on integers, adaLN linears keep float activations, the rest stays float,
  * unless a rule says otherwise. 8-bit weights are symmetric, w ≈ scale · p; 4-bit ones in groups have zero points, w ≈ scale · (q − zero).
- * Closed-form: no training, no gradient. The source is left as it was, and may be closed.
+ * Closed-form: no training, no gradient. The same model comes out on every machine. The source is left as it was, and may be closed.
+ *
+ * Static ranges are checked after calibrating, at four other steps and for other images: the share that they clip is in the model's JSON,
+ * "calibration": "clipped", by step, and "clipped_by_layer". Balanced channels cost nothing while running. With an error budget, the layers
+ * whose rounding hurts the output most for their size get 8 bits, and where that is not enough stay in float; "raised" says which.
  */
 ditq_status ditq_quantize(const ditq_model *DITQ_NONNULL source, const ditq_quantize_options *DITQ_NULLABLE options,
                           ditq_model *DITQ_NULLABLE *DITQ_NONNULL quantized, ditq_error *DITQ_NULLABLE error);

@@ -21,7 +21,11 @@ private func linearOptions(_ pointer: UnsafePointer<ditq_linear_options>?) throw
   guard let found = try options(pointer, "options") else { return result }
   if found.weight_bits != 0 { result.weightBits = Int(found.weight_bits) }
   result.weightGroup = Int(found.weight_group)
-  result.leastSquares = try isLeastSquares(found.weight_method)
+  switch Int(found.weight_method) {
+  case DITQ_WEIGHT_AUTO, DITQ_WEIGHT_ROUND: break
+  case DITQ_WEIGHT_MSE: result.leastSquares = true
+  default: throw DitqError(.unsupported, "weight_method: 0 (auto), 1 (round) or 2 (MSE) expected, \(found.weight_method) found")
+  }
   switch Int(found.activation_mode) {
   case DITQ_ACTIVATION_AUTO, DITQ_ACTIVATION_DYNAMIC_PER_TOKEN: break
   case DITQ_ACTIVATION_STATIC: result.activationRange = try range(found.activation_min, found.activation_max)

@@ -7,13 +7,15 @@ import DitqCore
 public func ditq_quantize_options_init(_ options: UnsafeMutablePointer<ditq_quantize_options>!) {
   guard let options else { return }
   var result = ditq_quantize_options()
+  let standard = QuantizeOptions()
   result.struct_size = UInt32(MemoryLayout<ditq_quantize_options>.size)
-  result.weight_bits = 8
+  result.weight_bits = Int32(standard.weightBits)
   result.weight_group = -1
   result.activation_bits = 8
-  result.calibration_steps = 8
-  result.calibration_total_steps = 50
-  result.calibration_samples = 16
+  result.calibration_steps = Int32(standard.calibrationSteps)
+  result.calibration_total_steps = Int32(standard.calibrationTotalSteps)
+  result.calibration_samples = Int32(standard.calibrationSamples)
+  result.calibration_seed = standard.calibrationSeed
   options.pointee = result
 }
 
@@ -34,20 +36,32 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
   guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
   result.weightBits = Int(found.weight_bits)
   result.weightGroup = found.weight_group == -1 ? nil : Int(found.weight_group)
-  result.leastSquares = try isLeastSquares(found.weight_method)
+  guard let method = WeightMethod(rawValue: found.weight_method) else {
+    throw DitqError(.unsupported, "weight_method: 0 (auto), 1 (round), 2 (MSE) or 3 (GPTQ) expected, \(found.weight_method) found")
+  }
+  result.method = method
   guard found.activation_bits == 8 else {
     throw DitqError(.unsupported, "activation_bits: 8 expected, \(found.activation_bits) found")
   }
-  switch Int(found.activation_mode) {
-  case DITQ_ACTIVATION_AUTO, DITQ_ACTIVATION_DYNAMIC_PER_TOKEN: break
-  case DITQ_ACTIVATION_NONE: result.activationBits = 32
-  default:
-    throw DitqError(
-      .unsupported, "activation_mode: 0 (auto), 3 (dynamic per token) or 4 (none) expected, \(found.activation_mode) found")
+  if Int(found.activation_mode) != DITQ_ACTIVATION_AUTO {
+    guard let mode = ActivationMode(rawValue: found.activation_mode) else {
+      throw DitqError(
+        .unsupported,
+        "activation_mode: 0 (auto), 1 (static), 2 (static per step), 3 (dynamic per token) or 4 (none) expected, "
+          + "\(found.activation_mode) found")
+    }
+    result.activations = mode
   }
-  guard found.observer == 0, found.balance_channels == 0, found.error_budget_db == 0 else {
-    throw DitqError(.unsupported, "observer, balance_channels, error_budget_db: 0 expected in this version")
+  guard let observer = Observer(rawValue: found.observer) else {
+    throw DitqError(.unsupported, "observer: 0 (min-max), 1 (percentile) or 2 (MSE) expected, \(found.observer) found")
   }
+  result.observer = observer
+  (result.calibrationSteps, result.calibrationTotalSteps) = (Int(found.calibration_steps), Int(found.calibration_total_steps))
+  (result.calibrationSamples, result.calibrationSeed) = (Int(found.calibration_samples), found.calibration_seed)
+  guard found.balance_channels == 0 || found.balance_channels == 1 else {
+    throw DitqError(.invalidArgument, "balance_channels: 0 or 1 expected, \(found.balance_channels) found")
+  }
+  (result.balancesChannels, result.errorBudget) = (found.balance_channels == 1, found.error_budget_db)
   result.threads = Int(found.threads)
   if found.rule_count != 0 {
     guard (0...10000).contains(found.rule_count) else {
@@ -66,13 +80,4 @@ private func rule(_ pointer: UnsafePointer<ditq_layer_rule>, _ name: String) thr
     weightBits: found.weight_bits == 0 ? nil : Int(found.weight_bits),
     weightGroup: found.weight_group == -1 ? nil : Int(found.weight_group),
     activationBits: found.activation_bits == 0 ? nil : Int(found.activation_bits))
-}
-
-/// Which of the weight methods; the number comes from a host.
-func isLeastSquares(_ method: Int32) throws(DitqError) -> Bool {
-  switch Int(method) {
-  case DITQ_WEIGHT_AUTO, DITQ_WEIGHT_ROUND: return false
-  case DITQ_WEIGHT_MSE: return true
-  default: throw DitqError(.unsupported, "weight_method: 0 (auto), 1 (round) or 2 (MSE) expected, \(method) found")
-  }
 }

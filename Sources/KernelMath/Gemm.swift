@@ -48,7 +48,7 @@ extension KernelSet {
           ditqk_prefetch_write(line + 16)
         }
         body(row, rows, sums)
-        if output.gelu == 0 && output.accumulate == 0 && output.columns - column >= 32 {
+        if output.gelu == 0 && output.factors == nil && output.accumulate == 0 && output.columns - column >= 32 {
           putOut(output, sums, row, rows, column, value)
         } else {
           for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
@@ -74,7 +74,7 @@ extension KernelSet {
     }
   }
 
-  /// The epilogue of a row of sums [32]: + bias, GELU, gate, into the output.
+  /// The epilogue of a row of sums [32]: + bias, GELU, factor, gate, into the output.
   @inlinable @inline(__always)
   static func finish(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int, _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
@@ -86,6 +86,7 @@ extension KernelSet {
       var x = value(row, i, load(sums + i))
       if let bias = g.bias { x += load(bias + column, at: i, count) }
       if g.gelu != 0 { x = gelu(x) }
+      if let factors = g.factors { x *= load(factors + column, at: i, count) }
       if g.accumulate != 0 {
         let before = load(UnsafePointer(out), at: i, count)
         if let gate { x = before.addingProduct(load(gate, at: i, count), x) } else { x += before }

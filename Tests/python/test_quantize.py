@@ -9,19 +9,26 @@ import ditq_c as ditq
 from conftest import FIXTURES
 from ditq_c import DitqFailure
 
-NONE = 4  # DITQ_ACTIVATION_NONE
-MSE = 2  # DITQ_WEIGHT_MSE
+STATIC, STATIC_PER_STEP, NONE = 1, 2, 4  # DITQ_ACTIVATION_…
+ROUND, MSE, GPTQ = 1, 2, 3  # DITQ_WEIGHT_…
 STEPS, CLASSES = 50, 128
 
 # Scheme: options, and the simulation's SQNR (shared/models/emoji32/QUANTIZATION.md).
 FIGURES = {
     "W8 row A32": (dict(weight_bits=8, activation_mode=NONE), 52.4),
-    "W4 row A32": (dict(weight_bits=4, weight_group=0, activation_mode=NONE), 27.3),
-    "W4 g128 A32": (dict(weight_bits=4, weight_group=128, activation_mode=NONE), 29.6),
+    "W4 row A32": (dict(weight_bits=4, weight_group=0, weight_method=ROUND, activation_mode=NONE), 27.3),
+    "W4 g128 A32": (dict(weight_bits=4, weight_group=128, weight_method=ROUND, activation_mode=NONE), 29.6),
     "W4 g128 A32 least squares": (dict(weight_bits=4, weight_group=128, weight_method=MSE, activation_mode=NONE), 29.5),
-    "W4 g64 A32": (dict(weight_bits=4, weight_group=64, activation_mode=NONE), 30.6),
+    "W4 g64 A32": (dict(weight_bits=4, weight_group=64, weight_method=ROUND, activation_mode=NONE), 30.6),
+    "W4 g64 A32 least squares": (dict(weight_bits=4, weight_group=64, weight_method=MSE, activation_mode=NONE), 30.4),
+    "W8 row A8 static, first step": (dict(weight_bits=8, activation_mode=STATIC, calibration_steps=1), 18.4),
+    "W8 row A8 static, 8 steps": (dict(weight_bits=8, activation_mode=STATIC, calibration_steps=8), 31.6),
+    "W8 row A8 static, 50 steps": (dict(weight_bits=8, activation_mode=STATIC, calibration_steps=50), 31.6),
+    "W8 row A8 static, 50 steps, balanced": (dict(weight_bits=8, activation_mode=STATIC, calibration_steps=50, balance_channels=1), 35.8),
+    "W8 row A8 static per step": (dict(weight_bits=8, activation_mode=STATIC_PER_STEP, calibration_steps=50), 35.5),
     "W8 row A8 dynamic": (dict(weight_bits=8), 43.4),
-    "W4 g128 A8 dynamic": (dict(weight_bits=4), 29.5),
+    "W4 g128 A8 static, first step": (dict(weight_bits=4, weight_method=ROUND, activation_mode=STATIC, calibration_steps=1), 18.1),
+    "W4 g128 A8 dynamic": (dict(weight_bits=4, weight_method=ROUND), 29.5),
     "W4 g64 A8 dynamic, least squares": (dict(weight_bits=4, weight_group=64, weight_method=MSE), 30.2),
 }
 

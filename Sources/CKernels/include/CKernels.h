@@ -20,6 +20,7 @@ enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14 };
 typedef struct ditqk_output {
   float *values;             /* row r at values + r · stride */
   const float *bias;         /* [columns] added to each row, or NULL */
+  const float *factors;      /* [columns] multiplied with each row after GELU, or NULL */
   const float *gate;         /* with accumulate: output += gate · value, row r using row (first_row + r) / rows_per_gate of gates; or NULL */
   intptr_t rows, columns, stride;
   intptr_t gate_stride, rows_per_gate, first_row;

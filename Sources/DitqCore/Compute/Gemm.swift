@@ -24,9 +24,11 @@ struct PackedRows {
   let depth: Int
 }
 
-/// What happens to a finished sum: + bias of the linear, GELU, then stored, or added to what is there, times a gate.
+/// What happens to a finished sum: + bias of the linear, GELU, times a factor, then stored, or added to what is there, times a gate.
 struct Epilogue {
   var gelu = false
+  /// [columns] that the value is multiplied with, or nil.
+  var factors: UnsafePointer<Float>?
   var accumulate = false
   /// Gates [⌈rows / rowsPerGate⌉][gateStride], a row for each image.
   var gate: UnsafePointer<Float>?
@@ -40,7 +42,8 @@ extension ditqk_output {
     _ epilogue: Epilogue = Epilogue()
   ) {
     self.init(
-      values: values, bias: bias, gate: epilogue.gate, rows: rows, columns: columns, stride: stride, gate_stride: epilogue.gateStride,
+      values: values, bias: bias, factors: epilogue.factors, gate: epilogue.gate, rows: rows, columns: columns, stride: stride,
+      gate_stride: epilogue.gateStride,
       rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
   }
 
@@ -50,6 +53,7 @@ extension ditqk_output {
     var result = self
     result.values = values + range.lowerBound * stride + column
     result.bias = bias.map { $0 + column }
+    result.factors = factors.map { $0 + column }
     result.gate = gate.map { $0 + column }
     (result.rows, result.columns, result.first_row) = (range.count, min(panelColumns, columns - column), range.lowerBound)
     return result
@@ -91,7 +95,7 @@ private struct GemmJob: ParallelJob {
         let target = scratch.of(thread: part)
         matrix.packPanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
-      case .integers(let integers), .weightOnly(let integers):
+      case .integers(let integers):
         let target = scratch.of(thread: part)
         integers.dequantizePanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)

@@ -80,7 +80,7 @@ struct QuantizedRows {
   }
 }
 
-/// x ≈ scale · (q − zero), the same for all rows.
+/// x ≈ scale · (q − zero), the same for many rows.
 struct ActivationRange {
   let scale: Float
   let zero: Float
@@ -92,12 +92,25 @@ struct ActivationRange {
     scale = step < Float.leastNormalMagnitude ? 0 : step
     zero = scale > 0 ? (-low / scale).rounded(.toNearestOrEven) : 0
   }
+
+  /// nil where these cannot be a range's.
+  init?(scale: Float, zero: Float) {
+    guard scale.isFinite && scale >= 0 && zero >= 0 && zero <= 255 && zero.rounded() == zero else { return nil }
+    (self.scale, self.zero) = (scale, zero)
+  }
+
+  /// Whether a value is more than half a step outside.
+  func clips(_ value: Float) -> Bool {
+    let level = scale > 0 ? value / scale + zero : zero
+    return !(level >= -0.5 && level <= 255.5)
+  }
 }
 
 extension Executor {
-  /// Quantizes rows: each by its own range, or all by a given one. Scratch: `modulationScratch`, where they are modulated.
-  func quantize(_ source: RowSource, by range: ActivationRange?, into packed: QuantizedRows) {
-    pool.run(QuantizeJob(source: source, range: range, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
+  /// Quantizes rows by the ranges of their bins, or each by its own. Scratch: `modulationScratch`, where they are modulated.
+  func quantize(_ source: RowSource, by ranges: UnsafePointer<ActivationRange>?, _ bins: RowBins?, into packed: QuantizedRows) {
+    pool.run(
+      QuantizeJob(source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias). Scratch: `integerScratch`.
@@ -133,7 +146,9 @@ extension IntegerWeights {
 
 private struct QuantizeJob: ParallelJob {
   let source: RowSource
-  let range: ActivationRange?
+  /// By bin; nil: each row's own.
+  let ranges: UnsafePointer<ActivationRange>?
+  let bins: RowBins?
   let packed: QuantizedRows
   let kernels: ditqk_kernels
   let tileRows: Int
@@ -146,7 +161,8 @@ private struct QuantizeJob: ParallelJob {
       let target = packed.tiles + first * IntegerWeights.depth(packed.inputs)
       for row in 0..<count {
         let values = source.row(first + row, packed.inputs, kernels, scratch.of(thread: part))
-        if let range {
+        if let ranges {
+          let range = ranges[bins.map { Int($0.bins[(first + row) / $0.rowsPerImage]) } ?? 0]
           packed.scales[first + row] = range.scale
           packed.zeros[first + row] = range.zero
           kernels.quantize_row_static(values, packed.inputs, row, count, target, range.scale, range.zero)

@@ -8,27 +8,52 @@ struct Linear {
     case stored(StoredMatrix)
     /// Floats in panels, one after the other.
     case packed(UnsafePointer<Float>)
-    /// Integers, multiplied with rows quantized each by its own range.
     case integers(IntegerWeights)
-    /// Integers, turned to floats a panel at a time and multiplied with rows of floats.
-    case weightOnly(IntegerWeights)
+  }
+  /// What rows are brought into before they are multiplied with integers.
+  enum Activations {
+    /// Floats: weights are turned to floats a panel at a time.
+    case floats
+    /// 8 bits, each row by its own range.
+    case ownRange
+    /// 8 bits by given ranges, one for each bin of timesteps.
+    case ranges(UnsafePointer<ActivationRange>)
   }
   let weights: Weights
   let outputs: Int
   let inputs: Int
   /// [outputs], or nil.
   let bias: UnsafePointer<Float>?
+  var activations = Activations.floats
+  /// [inputs] that whatever makes the rows multiplies them with, so that their channels are balanced; or nil.
+  var inputFactors: UnsafePointer<Float>?
 }
 
-extension Linear.Weights {
+extension Linear {
+  /// nil for floats.
+  var integers: IntegerWeights? { if case .integers(let weights) = weights { weights } else { nil } }
+
+  /// nil where they are not given.
+  var ranges: UnsafePointer<ActivationRange>? { if case .ranges(let ranges) = activations { ranges } else { nil } }
+
+  /// 8, or 32 for floats.
+  var activationBits: Int { if case .floats = activations { 32 } else { 8 } }
+
   /// Bytes that are read when the layer is applied.
   var byteCount: Int {
-    switch self {
+    switch weights {
     case .stored(let matrix): matrix.outputs * matrix.inputs * matrix.type.byteCount
     case .packed: 0
-    case .integers(let weights), .weightOnly(let weights): weights.byteCount
+    case .integers(let weights): weights.byteCount
     }
   }
+}
+
+/// Which of a layer's given ranges a row has: the one of its image's bin. Where nothing says, it is the first.
+struct RowBins {
+  /// [images].
+  let bins: UnsafePointer<Int32>
+  let rowsPerImage: Int
 }
 
 /// The rows that a linear is applied to.
@@ -65,12 +90,12 @@ struct RowBuffers {
 extension Executor {
   /// output [rows, stride] ← epilogue(source · weightsᵀ + bias). Scratch: `linearScratch`.
   func apply(
-    _ linear: Linear, to source: RowSource, rows: Int, _ buffers: RowBuffers, into output: UnsafeMutablePointer<Float>, stride: Int,
-    _ epilogue: Epilogue = Epilogue()
+    _ linear: Linear, to source: RowSource, rows: Int, bins: RowBins? = nil, _ buffers: RowBuffers,
+    into output: UnsafeMutablePointer<Float>, stride: Int, _ epilogue: Epilogue = Epilogue()
   ) {
-    if case .integers(let weights) = linear.weights {
+    if let weights = linear.integers, linear.activationBits == 8 {
       let quantized = QuantizedRows(buffers, rows: rows, inputs: linear.inputs)
-      quantize(source, by: nil, into: quantized)
+      quantize(source, by: linear.ranges, bins, into: quantized)
       gemm(quantized, weights, bias: linear.bias, into: output, stride: stride, epilogue)
     } else {
       let packed = PackedRows(tiles: buffers.packed, rows: rows, depth: linear.inputs)

@@ -8,6 +8,11 @@ extension Executor {
     pool.run(PackJob(source: source, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
+  /// Rows as they are given to a linear layer: output [rows, inputs].
+  func copy(_ source: RowSource, rows: Int, inputs: Int, into output: UnsafeMutablePointer<Float>) {
+    pool.run(CopyJob(source: source, rows: rows, inputs: inputs, output: output, kernels: kernels))
+  }
+
   static func modulationScratch(depth: Int, tileRows: Int) -> Int { tileRows * depth }
 }
 
@@ -36,6 +41,22 @@ private struct PackJob: ParallelJob {
         for row in 0..<count { rows[row] = source.row(first + row, depth, kernels, scratch.of(thread: part) + row * depth) }
         kernels.pack_rows(rows, count, depth, packed.tiles + first * depth)
       }
+    }
+  }
+}
+
+private struct CopyJob: ParallelJob {
+  let source: RowSource
+  let rows: Int
+  let inputs: Int
+  let output: UnsafeMutablePointer<Float>
+  let kernels: ditqk_kernels
+
+  func run(part: Int, of parts: Int) {
+    for row in share(of: rows, part: part, of: parts) {
+      let target = output + row * inputs
+      let values = source.row(row, inputs, kernels, target)
+      if values != UnsafePointer(target) { target.update(from: values, count: inputs) }
     }
   }
 }

@@ -47,6 +47,17 @@ package struct DiTConfig {
   /// numbers depend on.
   var guidedChannels: Int { compatibility == .official ? min(3, channels) : channels }
 
+  func inputs(of layer: BlockLayer) -> Int { layer == .fc2 ? mlpSize : hiddenSize }
+
+  func outputs(of layer: BlockLayer) -> Int {
+    switch layer {
+    case .modulation: 6 * hiddenSize
+    case .qkv: 3 * hiddenSize
+    case .proj, .fc2: hiddenSize
+    case .fc1: mlpSize
+    }
+  }
+
   /// Multiply-accumulates of one call on one image.
   package var macsPerForward: UInt64 {
     let tokens = UInt64(tokenCount), width = UInt64(hiddenSize)

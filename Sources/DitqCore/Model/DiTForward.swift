@@ -1,28 +1,12 @@
 // One call of the transformer (Peebles & Xie 2023). B images, T tokens, D hidden, C channels, p patch: shapes stand at the right.
 // Relies on Compute for every product; the loops here only move patches.
 
-/// The linear layers of a block, in the order in which they run.
-enum BlockLayer: Int, CaseIterable {
-  case modulation, qkv, proj, fc1, fc2
-
-  /// In the checkpoint's words.
-  var name: String {
-    switch self {
-    case .modulation: "adaLN_modulation.1"
-    case .qkv: "attn.qkv"
-    case .proj: "attn.proj"
-    case .fc1: "mlp.fc1"
-    case .fc2: "mlp.fc2"
-    }
-  }
-}
-
-/// Told of each linear layer of a block before it runs: the rows it is about to be applied to.
-typealias LayerTap = (_ layer: BlockLayer, _ linear: Linear, _ source: RowSource, _ rows: Int) -> Void
+/// Told of each linear layer, by its number, before it runs: the rows it is about to be applied to.
+typealias LayerTap = (_ number: Int, _ linear: Linear, _ source: RowSource, _ rows: Int) -> Void
 
 struct DiTForward {
   let config: DiTConfig
-  let weights: DiTWeights
+  var weights: DiTWeights
   let workspace: DiTWorkspace
   let executor: Executor
   var tap: LayerTap?
@@ -34,9 +18,9 @@ struct DiTForward {
     output: UnsafeMutablePointer<Float>, checkpoint: () throws(DitqError) -> Void
   ) throws(DitqError) {
     begin(x: x, inputs: inputs, timesteps: timesteps, labels: labels, images: images)
-    for block in weights.blocks {
+    for block in weights.blocks.indices {
       try checkpoint()
-      run(block, images)
+      run(block: block, images)
     }
     finish(images, output)  // (B, outputChannels, S, S)
   }
@@ -44,6 +28,7 @@ struct DiTForward {
   /// All that comes before the blocks.
   func begin(x: UnsafePointer<Float>, inputs: Int, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, images: Int) {
     precondition(images <= workspace.images && images % inputs == 0)
+    for image in 0..<images { workspace.bins[image] = Int32(weights.bins.number(of: timesteps[image])) }
     embedPatches(x, inputs: inputs, images: images)  // stream (B, T, D)
     condition(timesteps, labels, images)  // conditioning (B, D)
   }
@@ -54,9 +39,7 @@ struct DiTForward {
     let tokens = config.tokenCount, width = config.hiddenSize, w = workspace
     for input in 0..<inputs { cutPatches(x + input * config.latentCount, into: w.attended + input * tokens * config.patchInputs) }
     for input in 0..<inputs { (w.stream + input * tokens * width).update(from: weights.positions, count: tokens * width) }
-    executor.apply(
-      weights.patchEmbedding, to: .plain(w.attended, stride: config.patchInputs), rows: inputs * tokens, w.packed, into: w.stream,
-      stride: width, Epilogue(accumulate: true))
+    apply(0, weights.patchEmbedding, to: .plain(w.attended, stride: config.patchInputs), inputs, into: w.stream, Epilogue(accumulate: true))
     for copy in stride(from: inputs, to: images, by: inputs) {
       (w.stream + copy * tokens * width).update(from: w.stream, count: inputs * tokens * width)
     }
@@ -83,47 +66,53 @@ struct DiTForward {
       fillTimestepFeatures(
         w.features + image * features, timestep: timesteps[image], divisor: config.compatibility.frequencyDivisor)
     }
-    executor.apply(
-      weights.timestepIn, to: .plain(w.features, stride: features), rows: images, w.packedConditioning, into: w.embedded, stride: width)
+    applyToImages(1, weights.timestepIn, w.features, images, into: w.embedded)
     executor.silu(w.embedded, count: images * width)
     for image in 0..<images { weights.labels.copyRow(Int(labels[image]), to: w.conditioning + image * width, executor.kernels) }
-    executor.apply(
-      weights.timestepOut, to: .plain(w.embedded, stride: width), rows: images, w.packedConditioning, into: w.conditioning, stride: width,
-      Epilogue(accumulate: true))
+    applyToImages(2, weights.timestepOut, w.embedded, images, into: w.conditioning, Epilogue(accumulate: true))
     executor.silu(w.conditioning, count: images * width)
   }
 
   // MARK: - Blocks
 
   /// x += gate · attention(LN(x) · (1 + scale) + shift), then the same with the MLP.
-  func run(_ block: DiTBlock, _ images: Int) {
-    let width = config.hiddenSize, mlp = config.mlpSize, w = workspace
-    modulate(block.modulation, .modulation, chunks: 6, images)  // (B, 6D)
+  func run(block index: Int, _ images: Int) {
+    let width = config.hiddenSize, mlp = config.mlpSize, w = workspace, block = weights.blocks[index]
+    func number(_ layer: BlockLayer) -> Int { DiTWeights.number(of: layer, block: index) }
+    applyToImages(number(.modulation), block[.modulation], w.conditioning, images, into: w.modulation)  // (B, 6D)
 
-    apply(block.qkv, .qkv, to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
+    apply(number(.qkv), block[.qkv], to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
     executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
-    apply(block.proj, .proj, to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
+    apply(number(.proj), block[.proj], to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
-    apply(block.fc1, .fc1, to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded, Epilogue(gelu: true))
-    apply(block.fc2, .fc2, to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
+    apply(
+      number(.fc1), block[.fc1], to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded,
+      Epilogue(gelu: true, factors: block[.fc2].inputFactors))
+    apply(number(.fc2), block[.fc2], to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
   }
 
   /// A linear over all tokens of all images, its outputs side by side.
   private func apply(
-    _ linear: Linear, _ layer: BlockLayer? = nil, to source: RowSource, _ images: Int, into output: UnsafeMutablePointer<Float>,
+    _ number: Int, _ linear: Linear, to source: RowSource, _ images: Int, into output: UnsafeMutablePointer<Float>,
     _ epilogue: Epilogue = Epilogue()
   ) {
-    if let tap, let layer { tap(layer, linear, source, images * config.tokenCount) }
+    let rows = images * config.tokenCount
+    tap?(number, linear, source, rows)
     executor.apply(
-      linear, to: source, rows: images * config.tokenCount, workspace.packed, into: output, stride: linear.outputs, epilogue)
+      linear, to: source, rows: rows, bins: RowBins(bins: workspace.bins, rowsPerImage: config.tokenCount), workspace.packed, into: output,
+      stride: linear.outputs, epilogue)
   }
 
-  /// The parameters of a LayerNorm's modulation, for each image.
-  private func modulate(_ linear: Linear, _ layer: BlockLayer? = nil, chunks: Int, _ images: Int) {
-    let source = RowSource.plain(workspace.conditioning, stride: config.hiddenSize)
-    if let tap, let layer { tap(layer, linear, source, images) }
+  /// A linear over a vector of each image.
+  private func applyToImages(
+    _ number: Int, _ linear: Linear, _ vectors: UnsafePointer<Float>, _ images: Int, into output: UnsafeMutablePointer<Float>,
+    _ epilogue: Epilogue = Epilogue()
+  ) {
+    let source = RowSource.plain(vectors, stride: linear.inputs)
+    tap?(number, linear, source, images)
     executor.apply(
-      linear, to: source, rows: images, workspace.packedConditioning, into: workspace.modulation, stride: chunks * config.hiddenSize)
+      linear, to: source, rows: images, bins: RowBins(bins: workspace.bins, rowsPerImage: 1), workspace.packedConditioning, into: output,
+      stride: linear.outputs, epilogue)
   }
 
   /// LN(x) with the shift at `chunk` and the scale after it, of `chunks` that an adaLN linear puts out.
@@ -150,9 +139,10 @@ struct DiTForward {
   // MARK: - Final layer
 
   func finish(_ images: Int, _ output: UnsafeMutablePointer<Float>) {
-    let w = workspace
-    modulate(weights.finalModulation, chunks: 2, images)  // (B, 2D)
-    apply(weights.finalLinear, to: modulated(0, of: 2, DiTConfig.normEpsilon), images, into: w.expanded)  // (B, T, p·p·outputChannels)
+    let w = workspace, number = DiTWeights.number(of: .modulation, block: config.depth)
+    applyToImages(number, weights.finalModulation, w.conditioning, images, into: w.modulation)  // (B, 2D)
+    // (B, T, p·p·outputChannels)
+    apply(number + 1, weights.finalLinear, to: modulated(0, of: 2, DiTConfig.normEpsilon), images, into: w.expanded)
     for image in 0..<images {
       unpatchify(w.expanded + image * config.tokenCount * config.patchOutputs, into: output + image * config.outputCount)
     }

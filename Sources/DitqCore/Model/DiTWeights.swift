@@ -1,12 +1,50 @@
 // DiTWeights: the parameters of the transformer, by the checkpoint's own names. Read-only once loaded.
 
+/// The linear layers of a block, in the order in which they run.
+enum BlockLayer: Int, CaseIterable {
+  case modulation, qkv, proj, fc1, fc2
+
+  /// In the checkpoint's words.
+  var name: String {
+    switch self {
+    case .modulation: "adaLN_modulation.1"
+    case .qkv: "attn.qkv"
+    case .proj: "attn.proj"
+    case .fc1: "mlp.fc1"
+    case .fc2: "mlp.fc2"
+    }
+  }
+}
+
 struct DiTBlock {
-  /// adaLN_modulation.1: [6 · hidden, hidden].
-  let modulation: Linear
-  let qkv: Linear
-  let proj: Linear
-  let fc1: Linear
-  let fc2: Linear
+  private var linears: InlineArray<5, Linear>
+
+  init(_ linear: (BlockLayer) throws(DitqError) -> Linear) throws(DitqError) {
+    linears = [try linear(.modulation), try linear(.qkv), try linear(.proj), try linear(.fc1), try linear(.fc2)]
+  }
+
+  subscript(layer: BlockLayer) -> Linear {
+    get { linears[layer.rawValue] }
+    set { linears[layer.rawValue] = newValue }
+  }
+}
+
+/// Parts of a run that have activation ranges of their own: a timestep belongs to the nearest of these.
+struct TimestepBins {
+  var timesteps = [0]
+
+  func number(of timestep: Float) -> Int {
+    var best = 0
+    for (index, candidate) in timesteps.enumerated()
+    where (timestep - Float(candidate)).magnitude < (timestep - Float(timesteps[best])).magnitude { best = index }
+    return best
+  }
+}
+
+/// A linear layer with the checkpoint's name.
+struct NamedLinear {
+  let name: String
+  let linear: Linear
 }
 
 struct DiTWeights {
@@ -22,6 +60,8 @@ struct DiTWeights {
   /// final_layer.adaLN_modulation.1: [2 · hidden, hidden].
   private(set) var finalModulation: Linear
   private(set) var finalLinear: Linear
+  /// Of the layers with static ranges.
+  var bins: TimestepBins
 
   init(_ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout) throws(DitqError) {
     let width = config.hiddenSize
@@ -38,55 +78,63 @@ struct DiTWeights {
       layout.names(of: "y_embedder.embedding_table").map { $0 + ".weight" }, outputs: config.classCount + 1, inputs: width)
     var blocks: [DiTBlock] = []
     for index in 0..<config.depth {
-      let name = "blocks.\(index)."
       blocks.append(
-        DiTBlock(
-          modulation: try linear(name + "adaLN_modulation.1", 6 * width, width), qkv: try linear(name + "attn.qkv", 3 * width, width),
-          proj: try linear(name + "attn.proj", width, width), fc1: try linear(name + "mlp.fc1", config.mlpSize, width),
-          fc2: try linear(name + "mlp.fc2", width, config.mlpSize)))
+        try DiTBlock { layer throws(DitqError) in
+          try linear("blocks.\(index).\(layer.name)", config.outputs(of: layer), config.inputs(of: layer))
+        })
       for (original, copy) in layout.repeatedNames(block: index) { try loader.requireEqual(original, copy) }
     }
     self.blocks = blocks
     finalModulation = try linear("final_layer.adaLN_modulation.1", 2 * width, width)
     finalLinear = try linear("final_layer.linear", config.patchOutputs, width)
+    bins = loader.packed.bins
     try loader.requireAllUsed()
   }
 
-  /// The same weights with each linear layer replaced by what `transform` makes of it, in the order in which they run.
-  func mappingLinears<E>(_ transform: (_ name: String, _ linear: Linear) throws(E) -> Linear) throws(E) -> DiTWeights {
-    var result = self
-    result.patchEmbedding = try transform("x_embedder.proj", patchEmbedding)
-    result.timestepIn = try transform("t_embedder.mlp.0", timestepIn)
-    result.timestepOut = try transform("t_embedder.mlp.2", timestepOut)
+  /// All linear layers, in the order in which they run. Number `index` is meant wherever a layer is known by a number.
+  var linears: [NamedLinear] {
+    var result = [
+      NamedLinear(name: "x_embedder.proj", linear: patchEmbedding), NamedLinear(name: "t_embedder.mlp.0", linear: timestepIn),
+      NamedLinear(name: "t_embedder.mlp.2", linear: timestepOut),
+    ]
     for (index, block) in blocks.enumerated() {
-      let name = "blocks.\(index)."
-      result.blocks[index] = DiTBlock(
-        modulation: try transform(name + "adaLN_modulation.1", block.modulation), qkv: try transform(name + "attn.qkv", block.qkv),
-        proj: try transform(name + "attn.proj", block.proj), fc1: try transform(name + "mlp.fc1", block.fc1),
-        fc2: try transform(name + "mlp.fc2", block.fc2))
+      for layer in BlockLayer.allCases { result.append(NamedLinear(name: "blocks.\(index).\(layer.name)", linear: block[layer])) }
     }
-    result.finalModulation = try transform("final_layer.adaLN_modulation.1", finalModulation)
-    result.finalLinear = try transform("final_layer.linear", finalLinear)
-    return result
+    return result + [
+      NamedLinear(name: "final_layer.adaLN_modulation.1", linear: finalModulation),
+      NamedLinear(name: "final_layer.linear", linear: finalLinear),
+    ]
+  }
+
+  /// The number of a block's layer among all.
+  static func number(of layer: BlockLayer, block: Int) -> Int { 3 + block * BlockLayer.allCases.count + layer.rawValue }
+
+  subscript(number: Int) -> Linear {
+    get { linears[number].linear }
+    set {
+      let place = number - 3, layers = BlockLayer.allCases.count
+      switch number {
+      case 0: patchEmbedding = newValue
+      case 1: timestepIn = newValue
+      case 2: timestepOut = newValue
+      case 3..<3 + blocks.count * layers: blocks[place / layers][BlockLayer(rawValue: place % layers)!] = newValue
+      case 3 + blocks.count * layers: finalModulation = newValue
+      default: finalLinear = newValue
+      }
+    }
   }
 
   /// Numbers of all parameters, whatever they are kept in, the table of positions among them.
   func parameterCount(_ config: DiTConfig) -> Int {
     var total = labels.outputs * labels.inputs + config.tokenCount * config.hiddenSize
-    _ = mappingLinears { _, linear in
-      total += linear.outputs * (linear.inputs + 1)
-      return linear
-    }
+    for layer in linears { total += layer.linear.outputs * (layer.linear.inputs + 1) }
     return total
   }
 
   /// Bytes of all parameters as they are kept: linears, labels, and vectors as floats.
   func byteCount(_ config: DiTConfig) -> Int {
     var total = labels.outputs * labels.inputs * labels.type.byteCount + config.tokenCount * config.hiddenSize * 4
-    _ = mappingLinears { _, linear in
-      total += linear.weights.byteCount + linear.outputs * 4
-      return linear
-    }
+    for layer in linears { total += layer.linear.byteCount + layer.linear.outputs * 4 }
     return total
   }
 

@@ -15,6 +15,8 @@ struct DiTWorkspace {
   let attended: UnsafeMutablePointer<Float>
   /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer.
   let expanded: UnsafeMutablePointer<Float>
+  /// Which of the static ranges each image has [images].
+  let bins: UnsafeMutablePointer<Int32>
   /// Of the timesteps [images, 256], and after the first linear [images, hidden].
   let features: UnsafeMutablePointer<Float>
   let embedded: UnsafeMutablePointer<Float>
@@ -34,6 +36,7 @@ struct DiTWorkspace {
     attentionBuffers = AttentionBuffers(&arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize)
     attended = arena.floats(images, tokens, max(width, config.patchInputs))
     expanded = arena.floats(images, tokens, max(config.mlpSize, config.patchOutputs))
+    bins = arena.reserve(Int32.self, images)
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)
     conditioning = arena.floats(images, width)

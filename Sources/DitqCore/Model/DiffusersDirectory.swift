@@ -11,7 +11,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model")
-    return try LoadedTransformer(tensors, config, .diffusers, [], options.allocator)
+    return try LoadedTransformer(tensors, config, .diffusers, PackedLayers(), options.allocator)
   }
   let decoder = try said(of: "vae") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model")

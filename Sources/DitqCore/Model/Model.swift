@@ -32,6 +32,8 @@ package final class Model {
   private let decoderByteCount: Int
   /// "safetensors" or "diffusers directory".
   package let source: String
+  /// How it was quantized, a JSON object; nil for a float model.
+  let calibration: String?
   /// Kept alive: files that weights point into, and memory that was filled from them.
   /// The transformer's, then the decoder's.
   let tensors: [TensorCollection]
@@ -39,8 +41,9 @@ package final class Model {
 
   init(
     config: DiTConfig, format: NumberFormat, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
-    decoder: LoadedDecoder?, source: String
+    decoder: LoadedDecoder?, source: String, calibration: String? = nil
   ) {
+    self.calibration = calibration
     (self.config, self.format, self.sampling, self.classNames, self.source) = (config, format, sampling, classNames, source)
     (dit, self.decoder) = (transformer.weights, decoder?.decoder)
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
@@ -50,14 +53,15 @@ package final class Model {
     decoderByteCount = decoder?.byteCount ?? 0
   }
 
-  /// A model with other weights, which stand in `block` or where those of `source` do.
-  init(_ source: Model, weights: DiTWeights, in block: Block, format: NumberFormat) {
+  /// A model with other weights, which stand in `memory` or where those of `source` do.
+  init(_ source: Model, weights: DiTWeights, in memory: [Block], format: NumberFormat, calibration: String) {
+    self.calibration = calibration
     (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
     (dit, decoder, parameterCount) = (weights, source.decoder, source.parameterCount)
     (self.format, decoderByteCount) = (format, source.decoderByteCount)
     transformerByteCount = weights.byteCount(config)
     tensors = source.tensors
-    blocks = source.blocks + [block]
+    blocks = source.blocks + memory
   }
 
   /// Height and width of the image in pixels; nil for a latent model without a decoder.
@@ -83,7 +87,7 @@ struct LoadedTransformer {
   let byteCount: Int
 
   init(
-    _ tensors: TensorCollection, _ config: DiTConfig, _ layout: CheckpointLayout, _ packed: [PackedLayer], _ allocator: Allocator
+    _ tensors: TensorCollection, _ config: DiTConfig, _ layout: CheckpointLayout, _ packed: PackedLayers, _ allocator: Allocator
   ) throws(DitqError) {
     try config.check()
     self.tensors = tensors
@@ -105,7 +109,9 @@ struct LoadedDecoder {
 
   init(_ tensors: TensorCollection, _ config: VAEConfig, _ allocator: Allocator) throws(DitqError) {
     self.tensors = tensors
-    (decoder, block) = try ParameterLoader.load(tensors, [], allocator) { loader throws(DitqError) in try VAEDecoder(&loader, config) }
+    (decoder, block) = try ParameterLoader.load(tensors, PackedLayers(), allocator) { loader throws(DitqError) in
+      try VAEDecoder(&loader, config)
+    }
     parameterCount = tensors.elementCount { VAEDecoder.uses($0) }
     byteCount = block.byteCount
   }

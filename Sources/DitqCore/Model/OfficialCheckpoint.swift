@@ -41,14 +41,14 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
   }
   let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
   let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
-  let transformer = try LoadedTransformer(own, config, .official, recorded.layers, options.allocator)
+  let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
   var decoder: LoadedDecoder?
   if let vae = recorded.decoder {
     decoder = try LoadedDecoder(tensors.part(under: RecordedConfig.decoderPrefix), vae, options.allocator)
   }
   return Model(
     config: config, format: recorded.format, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
-    decoder: decoder, source: recorded.isPacked ? "ditq" : "safetensors")
+    decoder: decoder, source: recorded.isPacked ? "ditq" : "safetensors", calibration: recorded.calibration)
 }
 
 /// What was given; else the heads of the public sizes, else 64 channels a head.

@@ -7,14 +7,14 @@ import CPlatform
 
 struct ParameterLoader {
   private let tensors: TensorCollection
-  private let packed: [PackedLayer]
+  let packed: PackedLayers
   private let kernels: ditqk_kernels
   private let isMeasuring: Bool
   private(set) var arena: Arena
   /// By index into `tensors.tensors`: asked for.
   private var used: [Bool]
 
-  private init(_ tensors: TensorCollection, _ packed: [PackedLayer], _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
+  private init(_ tensors: TensorCollection, _ packed: PackedLayers, _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
     (self.tensors, self.packed, self.arena, self.isMeasuring) = (tensors, packed, arena, isMeasuring)
     kernels = try InstructionSet.best(limit: 0).kernels
     used = [Bool](repeating: false, count: tensors.tensors.count)
@@ -22,7 +22,7 @@ struct ParameterLoader {
 
   /// Runs `body` twice and answers with what the second run loaded and the memory it stands in. Layers of `packed` are integers.
   static func load<T>(
-    _ tensors: TensorCollection, _ packed: [PackedLayer], _ allocator: Allocator, _ body: (inout ParameterLoader) throws(DitqError) -> T
+    _ tensors: TensorCollection, _ packed: PackedLayers, _ allocator: Allocator, _ body: (inout ParameterLoader) throws(DitqError) -> T
   ) throws(DitqError) -> (T, Block) {
     var measuring = try ParameterLoader(tensors, packed, Arena(), isMeasuring: true)
     _ = try body(&measuring)
@@ -62,22 +62,43 @@ struct ParameterLoader {
 
   /// A linear layer: `weight` and `bias` of each name.
   mutating func linear(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> Linear {
-    let weights = try weights(names, outputs: outputs, inputs: inputs, shape: tail)
+    let layer = packed.layers.first { $0.name == names[0] }
+    let weights: Linear.Weights
+    if let layer {
+      weights = .integers(try integers(layer, outputs: outputs, inputs: inputs))
+    } else {
+      weights = .stored(try matrix(names.map { $0 + ".weight" }, outputs: outputs, inputs: inputs, shape: tail))
+    }
     let bias = arena.floats(outputs)
     let part = outputs / names.count
     for (index, name) in names.enumerated() {
       let (tensor, type) = try tensor(name + ".bias", shape: [part])
       if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, part, bias + index * part) }
     }
-    return Linear(weights: weights, outputs: outputs, inputs: inputs, bias: bias)
+    var result = Linear(weights: weights, outputs: outputs, inputs: inputs, bias: bias)
+    result.activations = try layer.map { layer throws(DitqError) in try activations(layer) } ?? .floats
+    let factors = names[0] + ".input_factors"
+    if contains(factors) { result.inputFactors = try finiteFloats(factors, shape: [inputs]) }
+    return result
   }
 
-  private mutating func weights(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]?) throws(DitqError) -> Linear.Weights {
-    guard let layer = packed.first(where: { $0.name == names[0] }) else {
-      return .stored(try matrix(names.map { $0 + ".weight" }, outputs: outputs, inputs: inputs, shape: tail))
+  /// What rows are brought into for a packed layer: by NAME.input_ranges, a scale and a zero point for each bin, where the file has it.
+  private mutating func activations(_ layer: PackedLayer) throws(DitqError) -> Linear.Activations {
+    guard layer.activationBits == 8 else { return .floats }
+    let name = layer.name + ".input_ranges", bins = packed.bins.timesteps.count
+    guard contains(name) else { return .ownRange }
+    let pairs = try floats(name, shape: [bins, 2])
+    let ranges = arena.reserve(ActivationRange.self, bins)
+    guard !isMeasuring else { return .ranges(ranges) }
+    for bin in 0..<bins {
+      let (scale, zero) = (pairs[2 * bin], pairs[2 * bin + 1])
+      guard let range = ActivationRange(scale: scale, zero: zero) else {
+        throw DitqError(
+          .malformed, "\(name): a finite scale of at least 0 and a zero point from 0 to 255 expected, \(scale) and \(zero) found")
+      }
+      (ranges + bin).initialize(to: range)
     }
-    let integers = try integers(layer, outputs: outputs, inputs: inputs)
-    return layer.activationBits == 8 ? .integers(integers) : .weightOnly(integers)
+    return .ranges(ranges)
   }
 
   /// A packed layer, used where it stands: NAME.weight, .weight.scales, .weight.sums, and of 4 bits .weight.zeros.
@@ -91,12 +112,19 @@ struct ParameterLoader {
     let scales = try packedTensor(name + ".scales", "F32", scaleShape)
     let zeros = layer.bits == 4 ? try packedTensor(name + ".zeros", "U8", scaleShape) : numbers
     let sums = try packedTensor(name + ".sums", "F32", [panels, panelColumns])
-    for tensor in [scales, sums] {
-      for index in 0..<tensor.elementCount where !(tensor.start + index * 4).loadUnaligned(as: Float.self).isFinite {
-        throw DitqError(.malformed, "\(tensor.name): element \(index) is not finite")
-      }
-    }
+    for tensor in [scales, sums] { try requireFinite(tensor) }
     return expected.standing(numbers: numbers.start, scales: scales.start, zeros: zeros.start, sums: sums.start)
+  }
+
+  private func requireFinite(_ tensor: Tensor) throws(DitqError) {
+    for index in 0..<tensor.elementCount where !(tensor.start + index * 4).loadUnaligned(as: Float.self).isFinite {
+      throw DitqError(.malformed, "\(tensor.name): element \(index) is not finite")
+    }
+  }
+
+  private mutating func finiteFloats(_ name: String, shape: [Int]) throws(DitqError) -> UnsafePointer<Float> {
+    try requireFinite(try tensors.require(name, dtype: "F32", shape: shape))
+    return try floats(name, shape: shape)
   }
 
   private mutating func packedTensor(_ name: String, _ dtype: String, _ shape: [Int]) throws(DitqError) -> Tensor {

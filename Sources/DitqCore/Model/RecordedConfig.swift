@@ -6,6 +6,8 @@
 //   ditq.format   of .ditq files: the version of their format, now "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
+//   ditq.calibration  a JSON object of how activation ranges were found (Quantization/Calibration.swift); "bins" lists the timesteps that
+//                 have ranges of their own, where there are any
 //   ditq.checksums a JSON object of SHA-256 by tensor
 //
 // Refuses a newer format and another packing.
@@ -25,7 +27,8 @@ struct RecordedConfig {
   private(set) var decoder: VAEConfig?
   private(set) var sampling = SamplingSettings()
   private(set) var isPacked = false
-  private(set) var layers: [PackedLayer] = []
+  private(set) var packed = PackedLayers()
+  private(set) var calibration: String?
   private(set) var format = NumberFormat()
 
   init(_ tensors: TensorCollection) throws(DitqError) {
@@ -82,12 +85,29 @@ struct RecordedConfig {
     isPacked = true
     let settings = try Settings(text: tensors.metadataValue("ditq.layers") ?? "{}", named: "ditq.layers")
     for member in settings.json.members ?? [] {
-      layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
+      packed.layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
-    if let first = layers.first(where: { $0.activationBits == 8 }) ?? layers.first {
+    if let first = packed.layers.first(where: { $0.activationBits == 8 }) ?? packed.layers.first {
       format = NumberFormat(weightBits: first.bits, weightGroup: first.group, activationBits: first.activationBits)
     }
+    calibration = tensors.metadataValue("ditq.calibration")
+    if let calibration { try readBins(Settings(text: calibration, named: "ditq.calibration")) }
   }
+
+  private mutating func readBins(_ settings: Settings) throws(DitqError) {
+    guard let bins = settings.value("bins") else { return }
+    let timesteps = (bins.array ?? []).compactMap { $0.integer }
+    guard !timesteps.isEmpty && timesteps.count == bins.array?.count && timesteps.count <= 1000 else {
+      throw settings.wrong("bins", "an array of 1 to 1000 timesteps", bins, .malformed)
+    }
+    packed.bins.timesteps = timesteps
+  }
+}
+
+/// The layers that a file holds packed.
+struct PackedLayers {
+  var layers: [PackedLayer] = []
+  var bins = TimestepBins()
 }
 
 /// How a layer is packed.

@@ -75,7 +75,7 @@ private final class LockstepRun {
     for session in [self.reference, self.model] {
       session.schedule.fillTimesteps(session.workspace.schedule, count: options.steps, session.model.config.compatibility)
     }
-    probe = try LayerProbe(reference.config, images: 2 * session.batchLimit)
+    probe = try LayerProbe(model, images: 2 * session.batchLimit)
     report = Report(reference, model, options, timesteps: self.reference.workspace.schedule)
   }
 
@@ -96,34 +96,27 @@ private final class LockstepRun {
     let guidance = reference.guidance(generate), latents = reference.workspace.latents
     let branches = reference.prepare(step: step, generate, guidance, images: images)
     _ = model.prepare(step: step, generate, guidance, images: images)
-    var one = reference.network, other = model.network
     let rows = branches * images
-    timed(&report.referenceSeconds) { begin(one, reference, latents, images, rows) }
-    timed(&report.modelSeconds) { begin(other, model, options.isFreeRunning ? model.workspace.latents : latents, images, rows) }
-    for block in 0..<one.weights.blocks.count {
-      one.tap = { layer, linear, source, rows in
-        self.probing { self.probe.keep(layer, linear, source, rows, self.reference.executor, self.reference.workspace) }
+    let others = options.isFreeRunning ? model.workspace.latents : latents
+    for piece in model.model.pieces {
+      let numbers = model.model.numbers(of: piece)
+      var one = reference.network, other = model.network
+      one.tap = { number, linear, source, rows in
+        self.probing { self.probe.keep(number - numbers.lowerBound, linear, source, rows, self.reference) }
       }
-      other.tap = { layer, linear, source, rows in
+      other.tap = { number, linear, source, rows in
+        guard self.report.tells(of: number) else { return }
         self.probing {
-          self.probe.measure(layer, linear, source, rows, self.model.executor, self.model.workspace) { input, output in
-            self.report.add(step: step, block: block, layer, input: input, output: output)
-          }
+          self.report.add(step: step, number, self.probe.measure(number, piece, linear, source, rows, self.model))
         }
       }
-      timed(&report.referenceSeconds) { one.run(one.weights.blocks[block], rows) }
-      timed(&report.modelSeconds) { other.run(other.weights.blocks[block], rows) }
+      timed(&report.referenceSeconds) { reference.run(piece, one, x: latents, inputs: images, images: rows) }
+      timed(&report.modelSeconds) { model.run(piece, other, x: others, inputs: images, images: rows) }
     }
-    timed(&report.referenceSeconds) { one.finish(rows, reference.workspace.prediction) }
-    timed(&report.modelSeconds) { other.finish(rows, model.workspace.prediction) }
     report.takenSteps += 1
     measurePredictions(step, rows)
     reference.advance(step: step, generate, guidance, images: images)
     if options.isFreeRunning { model.advance(step: step, generate, model.guidance(generate), images: images) }
-  }
-
-  private func begin(_ network: DiTForward, _ session: Session, _ latents: UnsafePointer<Float>, _ images: Int, _ rows: Int) {
-    network.begin(x: latents, inputs: images, timesteps: session.workspace.timesteps, labels: session.workspace.labels, images: rows)
   }
 
   /// Adds what a model's own work takes, without what measuring takes in the midst of it.
@@ -147,65 +140,5 @@ private final class LockstepRun {
       report.predictions[step].add(
         reference.workspace.prediction + offset, model.workspace.prediction + offset, count: config.latentCount)
     }
-  }
-}
-
-/// What the layers of one block of the reference were given and put out.
-private final class LayerProbe {
-  private struct Kept {
-    let input: UnsafeMutablePointer<Float>
-    let output: UnsafeMutablePointer<Float>
-  }
-  private var kept: [Kept] = []
-  private let found: Kept
-  private let memory: Block
-
-  init(_ config: DiTConfig, images: Int) throws(DitqError) {
-    var measure = Arena()
-    _ = LayerProbe.reserve(&measure, config, images)
-    memory = try Block(byteCount: try measure.checkedSize("comparison"), from: .system, for: "comparison")
-    var arena = Arena(memory.start)
-    (kept, found) = LayerProbe.reserve(&arena, config, images)
-  }
-
-  private static func reserve(_ arena: inout Arena, _ config: DiTConfig, _ images: Int) -> ([Kept], Kept) {
-    let width = config.hiddenSize, widest = max(6 * width, config.mlpSize), rows = images * config.tokenCount
-    let kept = BlockLayer.allCases.map { layer in
-      let rows = layer == .modulation ? images : rows
-      return Kept(
-        input: arena.floats(rows, layer == .fc2 ? config.mlpSize : width),
-        output: arena.floats(rows, layer == .fc1 ? config.mlpSize : layer == .modulation ? 6 * width : layer == .qkv ? 3 * width : width))
-    }
-    return (kept, Kept(input: arena.floats(rows, max(width, config.mlpSize)), output: arena.floats(rows, widest)))
-  }
-
-  /// Keeps a layer's rows and what it makes of them.
-  func keep(
-    _ layer: BlockLayer, _ linear: Linear, _ source: RowSource, _ rows: Int, _ executor: Executor, _ workspace: SessionWorkspace
-  ) {
-    write(linear, source, rows, executor, workspace, to: kept[layer.rawValue])
-  }
-
-  /// Compares another model's with what was kept.
-  func measure(
-    _ layer: BlockLayer, _ linear: Linear, _ source: RowSource, _ rows: Int, _ executor: Executor, _ workspace: SessionWorkspace,
-    _ report: (_ input: SignalAndNoise, _ output: SignalAndNoise) -> Void
-  ) {
-    write(linear, source, rows, executor, workspace, to: found)
-    var input = SignalAndNoise(), output = SignalAndNoise()
-    input.add(kept[layer.rawValue].input, found.input, count: rows * linear.inputs)
-    output.add(kept[layer.rawValue].output, found.output, count: rows * linear.outputs)
-    report(input, output)
-  }
-
-  /// The layer runs a moment later in the same buffers, so they are free now.
-  private func write(
-    _ linear: Linear, _ source: RowSource, _ rows: Int, _ executor: Executor, _ workspace: SessionWorkspace, to target: Kept
-  ) {
-    for row in 0..<rows {
-      let copy = target.input + row * linear.inputs
-      copy.update(from: source.row(row, linear.inputs, executor.kernels, copy), count: linear.inputs)
-    }
-    executor.apply(linear, to: source, rows: rows, workspace.transformer.packed, into: target.output, stride: linear.outputs)
   }
 }

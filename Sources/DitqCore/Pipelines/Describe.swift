@@ -17,7 +17,7 @@ extension Model {
     if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
     text +=
       "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
-    text += ", \"layers\": \(layersJSON), \"class_names\": ["
+    text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(layersJSON), \"class_names\": ["
     for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
     return text + "]}"
   }
@@ -25,21 +25,20 @@ extension Model {
   /// {"blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …}: the linear layers of the transformer.
   private var layersJSON: String {
     var text = "{"
-    _ = dit.mappingLinears { name, linear in
-      text += "\(text.utf8.count == 1 ? "" : ", ")\"\(name)\": {\"outputs\": \(linear.outputs), \"inputs\": \(linear.inputs)"
-      text += ", \"weights\": \"\(linear.weights.formatName)\"}"
-      return linear
+    for layer in dit.linears {
+      let linear = layer.linear
+      text += "\(text.utf8.count == 1 ? "" : ", ")\"\(layer.name)\": {\"outputs\": \(linear.outputs), \"inputs\": \(linear.inputs)"
+      text += ", \"weights\": \"\(linear.formatName)\"}"
     }
     return text + "}"
   }
 }
 
-extension Linear.Weights {
+extension Linear {
   fileprivate var formatName: String {
-    switch self {
+    switch weights {
     case .packed: "F32"
-    case .integers(let weights): "W\(weights.bits)A8"
-    case .weightOnly(let weights): "W\(weights.bits)"
+    case .integers(let weights): "W\(weights.bits)" + (activationBits == 8 ? "A8" : "")
     case .stored(let matrix): matrix.type.name
     }
   }

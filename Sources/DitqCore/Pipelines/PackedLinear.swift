@@ -19,7 +19,6 @@ package final class PackedLinear {
   package let outputs: Int
   package let inputs: Int
   private let linear: Linear
-  private let range: ActivationRange?
   private let memory: Block
   private let instructionSet: InstructionSet
   /// Threads and memory of the last call, kept for the next one unless another call has them.
@@ -43,31 +42,36 @@ package final class PackedLinear {
       }
     }
     instructionSet = try InstructionSet.best(limit: options.isaLimit)
-    range = options.activationRange.map { ActivationRange(low: $0.lowerBound, high: $0.upperBound) }
     (self.outputs, self.inputs) = (outputs, inputs)
     var measure = Arena()
     _ = PackedLinear.reserve(&measure, outputs, inputs, format)
     memory = try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear")
     var arena = Arena(memory.start)
-    let (packed, biasCopy) = PackedLinear.reserve(&arena, outputs, inputs, format)
+    let (packed, biasCopy, range) = PackedLinear.reserve(&arena, outputs, inputs, format)
     if let bias { biasCopy.update(from: bias, count: outputs) }
-    linear = Linear(weights: packed, outputs: outputs, inputs: inputs, bias: bias == nil ? nil : UnsafePointer(biasCopy))
+    var linear = Linear(weights: packed, outputs: outputs, inputs: inputs, bias: bias == nil ? nil : UnsafePointer(biasCopy))
+    if format.bits != 32 { linear.activations = .ownRange }
+    if let given = options.activationRange {
+      range.initialize(to: ActivationRange(low: given.lowerBound, high: given.upperBound))
+      linear.activations = .ranges(range)
+    }
+    self.linear = linear
     fill(StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), format)
   }
 
   private static func reserve(
     _ arena: inout Arena, _ outputs: Int, _ inputs: Int, _ format: WeightFormat
-  ) -> (Linear.Weights, UnsafeMutablePointer<Float>) {
-    let bias = arena.floats(outputs)
-    guard format.bits != 32 else { return (.packed(arena.floats(panelCount(outputs), panelColumns, inputs)), bias) }
-    return (.integers(IntegerWeights(&arena, outputs: outputs, inputs: inputs, bits: format.bits, group: format.group)), bias)
+  ) -> (Linear.Weights, UnsafeMutablePointer<Float>, UnsafeMutablePointer<ActivationRange>) {
+    let bias = arena.floats(outputs), range = arena.reserve(ActivationRange.self, 1)
+    guard format.bits != 32 else { return (.packed(arena.floats(panelCount(outputs), panelColumns, inputs)), bias, range) }
+    return (.integers(IntegerWeights(&arena, outputs: outputs, inputs: inputs, bits: format.bits, group: format.group)), bias, range)
   }
 
   private func fill(_ source: StoredMatrix, _ format: WeightFormat) {
     let kernels = instructionSet.kernels
     for panel in 0..<panelCount(outputs) {
       switch linear.weights {
-      case .integers(let integers), .weightOnly(let integers): integers.fillPanel(panel, from: source, format, kernels)
+      case .integers(let integers): integers.fillPanel(panel, from: FoldedMatrix(source), format, nil, kernels)
       case .packed(let panels):
         source.packPanel(panel, into: UnsafeMutablePointer(mutating: panels) + panel * panelColumns * inputs, kernels)
       case .stored: preconditionFailure("a packed linear has no stored weights")
@@ -97,13 +101,7 @@ package final class PackedLinear {
     var arena = Arena(bench.memory.start)
     let (buffers, scratch) = Bench.reserve(&arena, rows: bench.rows, inputs: inputs, threads: bench.pool.threads)
     let executor = Executor(pool: bench.pool, kernels: instructionSet.kernels, scratch: scratch)
-    if let range, case .integers(let weights) = linear.weights {
-      let quantized = QuantizedRows(buffers, rows: rows, inputs: inputs)
-      executor.quantize(.plain(x, stride: inputs), by: range, into: quantized)
-      executor.gemm(quantized, weights, bias: linear.bias, into: y, stride: outputs)
-    } else {
-      executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, buffers, into: y, stride: outputs)
-    }
+    executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, buffers, into: y, stride: outputs)
   }
 }
 

@@ -1,149 +1,187 @@
-// Quantizing a float model: each linear layer's weights to integers, layer by layer, on all threads. Activations are quantized as they run,
-// each token by its own range, so nothing is calibrated. The source is left as it was, and shared for what stays in float.
+// Quantizing a float model: the network is taken piece by piece, its layers' inputs are observed where something has to be calibrated, and
+// each layer's weights become integers, on all threads. The source is left as it was, and shared for what stays in float.
 
 import CKernels
 
-package struct QuantizeOptions {
-  package var weightBits = 8
-  /// 0 = the whole row; nil = automatic: the row for 8 bits, 128 for 4.
-  package var weightGroup: Int?
-  package var leastSquares = false
-  /// 8, or 32 for float activations.
-  package var activationBits = 8
-  /// 0 = every CPU this process may use.
-  package var threads = 0
-  package var rules: [LayerRule] = []
-  package init() {}
-}
-
-/// Quantizes a float model; `progress` is told after each layer.
+/// Quantizes a float model; `progress` is told after each calibrating step and each layer.
 @export(interface)
 package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Progress) throws(DitqError) -> Model {
+  try options.check(source)
   let start = nanoseconds()
-  let plans = try planned(source, options)
-  var measure = Arena()
-  _ = try replaced(source, plans, &measure)
-  let block = try Block(byteCount: max(64, try measure.checkedSize("quantized weights")), from: .system, for: "quantized weights")
-  var arena = Arena(block.start)
-  let weights = try replaced(source, plans, &arena)
-  let pool = try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads)
-  var done = 0
-  try forEachPair(source.dit, weights) { name, from, to throws(DitqError) in
-    try fill(name, from, to, plans, pool)
-    done += 1
-    guard progress(.quantize, done, plans.count, seconds(since: start), nil) else {
+  func tell(_ phase: Phase, _ done: Int, _ total: Int) throws(DitqError) {
+    guard progress(phase, done, total, seconds(since: start), nil) else {
       throw DitqError(.cancelled, "the progress callback ended the call")
     }
   }
-  return Model(source, weights: weights, in: block, format: summary(options))
+  let quantizer = try Quantizer(source, options)
+  try quantizer.calibrate { done, total throws(DitqError) in try tell(.calibrate, done, total) }
+  try quantizer.quantizeLayers { done, total throws(DitqError) in try tell(.quantize, done, total) }
+  try quantizer.meetBudget { done, total throws(DitqError) in try tell(.quantize, done, total) }
+  try quantizer.checkRanges()
+  return quantizer.result
 }
 
-/// A layer's name and how it is quantized, nil for float.
-private struct PlannedLayer {
-  let name: String
-  let plan: LayerPlan?
-}
+final class Quantizer {
+  let source: Model
+  let options: QuantizeOptions
+  let pool: ThreadPool
+  let kernels: ditqk_kernels
+  /// By number.
+  let layers: [NamedLinear]
+  let plans: [LayerPlan?]
+  /// Of the layers done so far.
+  private(set) var foldings: [LayerFolding]
+  private(set) var weights: DiTWeights
+  private var memory: [Block] = []
+  var record = CalibrationRecord()
+  /// The source in 8 bits, whose sampling runs are calibrated on, and the run; nil where nothing has to be calibrated.
+  private(set) var guide: Model?
+  private var calibration: CalibrationRun?
 
-private func planned(_ source: Model, _ options: QuantizeOptions) throws(DitqError) -> [PlannedLayer] {
-  guard source.format.weightBits == 32 else {
-    throw DitqError(.unsupported, "source: a float model expected, one of \(source.format.weightBits)-bit weights found")
+  init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
+    (self.source, self.options) = (source, options)
+    layers = source.dit.linears
+    plans = try options.plans(layers)
+    pool = try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads)
+    kernels = try InstructionSet.best(limit: 0).kernels
+    weights = source.dit
+    foldings = [LayerFolding](repeating: LayerFolding(), count: layers.count)
+    (record.activations, record.weights) = (options.activations.name, options.method.name)
   }
-  guard (0...SessionOptions.threadLimit).contains(options.threads) else {
-    throw DitqError(.invalidArgument, "threads: 0 to \(SessionOptions.threadLimit) expected, \(options.threads) found")
-  }
-  let standard = LayerPlan(
-    format: WeightFormat(bits: options.weightBits, group: options.weightGroup ?? 0, method: options.leastSquares ? .leastSquares : .round),
-    activationBits: options.activationBits)
-  try standard.format.check()
-  var layers: [PlannedLayer] = []
-  var matched = [Bool](repeating: false, count: options.rules.count)
-  _ = try source.dit.mappingLinears { name, linear throws(DitqError) in
-    let plan = LayerPlan(name, standard: standard, groupIsAutomatic: options.weightGroup == nil, rules: options.rules)
-    do throws(DitqError) { try plan?.format.check() } catch { throw error.said(of: name) }
-    for (index, rule) in options.rules.enumerated() where rule.matches(name) { matched[index] = true }
-    layers.append(PlannedLayer(name: name, plan: plan))
-    return linear
-  }
-  if let index = matched.firstIndex(of: false) {
-    throw DitqError(.notFound, "rules[\(index)]: \"\(options.rules[index].pattern)\" matches no layer; the first is \"\(layers[0].name)\"")
-  }
-  return layers
-}
 
-/// The weights with room for integers, not yet filled, where the plans say so.
-private func replaced(_ source: Model, _ plans: [PlannedLayer], _ arena: inout Arena) throws(DitqError) -> DiTWeights {
-  var index = 0
-  return try source.dit.mappingLinears { name, linear throws(DitqError) in
-    defer { index += 1 }
-    guard let plan = plans[index].plan else { return linear }
-    guard linear.inputs <= 65536 else {
-      throw DitqError(.unsupported, "\(name): at most 65536 inputs expected, so that sums fit 32 bits, \(linear.inputs) found")
+  var result: Model { Model(source, weights: weights, in: memory, format: options.summary, calibration: record.json) }
+
+  // MARK: - Calibrating
+
+  /// Finds the latents to calibrate on, where any layer needs them.
+  func calibrate(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
+    guard plans.contains(where: { needsInputs($0) }) else { return }
+    let run = try calibrationRun(options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed, progress)
+    (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balancesChannels, options.calibrationTotalSteps)
+    (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
+    if options.hasStaticRanges { record.observer = options.observer.name }
+    if options.activations == .fixedPerStep { (record.bins, weights.bins.timesteps) = (run.timesteps, run.timesteps) }
+    calibration = run
+  }
+
+  func calibrationRun(
+    _ steps: [Int], samples: Int, seed: UInt64, _ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
+  ) throws(DitqError) -> CalibrationRun {
+    if guide == nil { guide = try eightBitGuide() }
+    return try CalibrationRun(
+      source, guide: guide!,
+      CalibrationPlan(steps: steps, totalSteps: options.calibrationTotalSteps, samples: samples, seed: seed, threads: pool.threads),
+      progress: progress)
+  }
+
+  private func eightBitGuide() throws(DitqError) -> Model {
+    var plain = QuantizeOptions()
+    (plain.method, plain.threads) = (.round, options.threads)
+    let quantizer = try Quantizer(source, plain)
+    try quantizer.quantizeLayers { _, _ in }
+    return quantizer.result
+  }
+
+  private func needsInputs(_ plan: LayerPlan?) -> Bool {
+    guard let plan else { return false }
+    return plan.format.method == .spread || plan.activationBits == 8 && (options.hasStaticRanges || options.balancesChannels)
+  }
+
+  /// What is learnt of a layer's inputs.
+  struct Observation {
+    var activations: ActivationObserver?
+    var moments: SecondMoments?
+  }
+
+  // MARK: - Layers
+
+  func quantizeLayers(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
+    for piece in source.pieces {
+      let numbers = source.numbers(of: piece)
+      var observations = [Observation](repeating: Observation(), count: numbers.count)
+      if let calibration { observations = try observe(piece, calibration) }
+      if case .block(let index) = piece { balance(index, observations) }
+      if let calibration, options.observer != .extremes, options.hasStaticRanges { count(piece, calibration, observations) }
+      for number in numbers {
+        if let plan = plans[number] {
+          try replace(number, plan, observations[number - numbers.lowerBound])
+        } else if !foldings[number].isEmpty {
+          try replaceFolded(number)
+        }
+        try progress(number + 1, layers.count)
+      }
     }
-    let integers = IntegerWeights(
-      &arena, outputs: linear.outputs, inputs: linear.inputs, bits: plan.format.bits, group: plan.format.group)
-    return Linear(
-      weights: plan.activationBits == 8 ? .integers(integers) : .weightOnly(integers), outputs: linear.outputs, inputs: linear.inputs,
-      bias: linear.bias)
+    calibration = nil
   }
-}
 
-/// Calls `body` with each layer of one set of weights and the same layer of the other.
-private func forEachPair(
-  _ one: DiTWeights, _ other: DiTWeights, _ body: (String, Linear, Linear) throws(DitqError) -> Void
-) throws(DitqError) {
-  var others: [Linear] = []
-  _ = other.mappingLinears { _, linear in
-    others.append(linear)
-    return linear
-  }
-  var index = 0
-  _ = try one.mappingLinears { name, linear throws(DitqError) in
-    try body(name, linear, others[index])
-    index += 1
-    return linear
-  }
-}
+  /// Which of a layer's static ranges a step belongs to.
+  private func bin(_ step: Int) -> Int { options.activations == .fixedPerStep ? step : 0 }
 
-private func fill(_ name: String, _ from: Linear, _ to: Linear, _ plans: [PlannedLayer], _ pool: ThreadPool) throws(DitqError) {
-  guard let plan = plans.first(where: { $0.name == name })?.plan, case .stored(let matrix) = from.weights else { return }
-  switch to.weights {
-  case .integers(let integers), .weightOnly(let integers):
-    let job = FillJob(matrix: matrix, integers: integers, format: plan.format, instructionSet: try InstructionSet.best(limit: 0))
-    if let row = job.firstRowTooLarge() {
-      throw DitqError(.malformed, "\(name).weight: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
+  private func observe(_ piece: Piece, _ run: CalibrationRun) throws(DitqError) -> [Observation] {
+    var observations: [Observation] = []
+    for number in source.numbers(of: piece) {
+      var observation = Observation()
+      if let plan = plans[number], needsInputs(plan) {
+        let inputs = layers[number].linear.inputs
+        let bins = options.activations == .fixedPerStep ? run.timesteps.count : 1
+        observation.activations = try ActivationObserver(inputs: inputs, bins: bins, threads: pool.threads)
+        if plan.format.method == .spread {
+          observation.moments = try SecondMoments(inputs: inputs, rows: run.largestRows, threads: pool.threads)
+        }
+      }
+      observations.append(observation)
     }
-    pool.run(job)
-  case .stored, .packed: return
+    let first = source.numbers(of: piece).lowerBound
+    run.run(piece, isRepeated: options.observer != .extremes && options.hasStaticRanges) { step, number, linear, rows, x in
+      let observation = observations[number - first]
+      observation.activations?.widen(x, rows: rows, bin: bin(step), pool)
+      observation.moments?.add(x, rows: rows, run.session.executor)
+    }
+    return observations
   }
-}
 
-private struct FillJob: ParallelJob {
-  let matrix: StoredMatrix
-  let integers: IntegerWeights
-  let format: WeightFormat
-  let instructionSet: InstructionSet
-
-  func run(part: Int, of parts: Int) {
-    let kernels = instructionSet.kernels
-    for panel in share(of: panelCount(integers.outputs), part: part, of: parts) {
-      integers.fillPanel(panel, from: matrix, format, kernels)
+  /// The second pass, for observers that count values.
+  private func count(_ piece: Piece, _ run: CalibrationRun, _ observations: [Observation]) {
+    let first = source.numbers(of: piece).lowerBound
+    run.run(piece) { step, number, linear, rows, x in
+      observations[number - first].activations?.count(
+        x, rows: rows, bin: bin(step), foldings[number].balance?.inputFactors, pool)
     }
   }
 
-  func firstRowTooLarge() -> Int? {
-    let kernels = instructionSet.kernels
-    let row = UnsafeMutablePointer<Float>.allocate(capacity: matrix.inputs)
-    defer { row.deallocate() }
-    for index in 0..<matrix.outputs {
-      matrix.copyRow(index, to: row, kernels)
-      for k in 0..<matrix.inputs where !(row[k].magnitude <= WeightFormat.largest) { return index }
+  private func balance(_ block: Int, _ observations: [Observation]) {
+    guard options.balancesChannels else { return }
+    let first = DiTWeights.number(of: .modulation, block: block)
+    let balances = BlockLayer.allCases.map { layer -> ChannelBalance? in
+      guard layer != .modulation, plans[first + layer.rawValue]?.activationBits == 8,
+        let observer = observations[layer.rawValue].activations, case .stored(let matrix) = layers[first + layer.rawValue].linear.weights
+      else { return nil }
+      return ChannelBalance(observer, matrix, kernels)
     }
-    return nil
+    for (index, folding) in source.dit.blocks[block].foldings(balances).enumerated() { foldings[first + index] = folding }
   }
-}
 
-private func summary(_ options: QuantizeOptions) -> NumberFormat {
-  NumberFormat(
-    weightBits: options.weightBits, weightGroup: options.weightGroup ?? (options.weightBits == 4 ? LayerPlan.automaticGroup : 0),
-    activationBits: options.activationBits)
+  private func replace(_ number: Int, _ plan: LayerPlan, _ observation: Observation) throws(DitqError) {
+    var ranges: [ActivationRange]?
+    let factors = foldings[number].balance?.inputFactors
+    if options.hasStaticRanges, plan.activationBits == 8, let observer = observation.activations {
+      ranges = (0..<observer.bins).map { observer.range($0, options.observer, factors) }
+    }
+    let spreading = try observation.moments.map { moments throws(DitqError) in
+      try ErrorSpreading(moments.values, inputs: moments.inputs, factors: factors, pool)
+    }
+    try replace(number, quantizedLayer(layers[number], plan, foldings[number], ranges, spreading, pool, kernels))
+  }
+
+  func replaceFolded(_ number: Int) throws(DitqError) {
+    try replace(number, floatLayer(layers[number], foldings[number], kernels))
+  }
+
+  /// Puts a layer back to what it was.
+  func restore(_ number: Int, _ linear: Linear) { weights[number] = linear }
+
+  func replace(_ number: Int, _ layer: (linear: Linear, block: Block)) {
+    weights[number] = layer.linear
+    memory.append(layer.block)
+  }
 }

@@ -11,8 +11,7 @@ package final class Report {
   private let timesteps: [Int]
   private let layers: [ReportedLayer]
   /// [step][layer], layers in the order of `layers`.
-  private var inputs: [[SignalAndNoise]]
-  private var outputs: [[SignalAndNoise]]
+  private var measures: [[LayerMeasure]]
   private let sizes: (reference: Int, model: Int)
   /// Made when the comparison is finished, and alive as long as the report.
   private var texts: [UnsafeMutablePointer<CChar>] = []
@@ -21,29 +20,28 @@ package final class Report {
     self.options = options
     self.timesteps = (0..<options.steps).map { Int(timesteps[$0]) }
     var layers: [ReportedLayer] = []
-    for (block, (one, other)) in zip(reference.dit.blocks, model.dit.blocks).enumerated() {
-      for layer in BlockLayer.allCases {
-        guard let quantized = other.linear(layer).weights.integers else { continue }
-        layers.append(
-          ReportedLayer(
-            block: block, layer: layer, weights: quantized, rows: layer == .modulation ? 1 : model.config.tokenCount,
-            activationBits: other.linear(layer).weights.activationBits, referenceBytes: one.linear(layer).weights.byteCount))
-      }
+    for (number, (one, other)) in zip(reference.dit.linears, model.dit.linears).enumerated() {
+      guard let weights = other.linear.integers else { continue }
+      let isOfImages = number == 1 || number == 2 || other.name.ends(withBytesOf: ".adaLN_modulation.1")
+      layers.append(
+        ReportedLayer(
+          number: number, name: other.name, weights: weights, rows: isOfImages ? 1 : model.config.tokenCount,
+          activationBits: other.linear.activationBits, referenceBytes: one.linear.byteCount))
     }
     self.layers = layers
-    let none = [SignalAndNoise](repeating: SignalAndNoise(), count: layers.count)
+    measures = [[LayerMeasure]](
+      repeating: [LayerMeasure](repeating: LayerMeasure(), count: layers.count), count: options.steps)
     predictions = [SignalAndNoise](repeating: SignalAndNoise(), count: options.steps)
-    inputs = [[SignalAndNoise]](repeating: none, count: options.steps)
-    outputs = inputs
     sizes = (reference.weightsByteCount, model.weightsByteCount)
   }
 
   deinit { for text in texts { text.deallocate() } }
 
-  func add(step: Int, block: Int, _ layer: BlockLayer, input: SignalAndNoise, output: SignalAndNoise) {
-    guard let index = layers.firstIndex(where: { $0.block == block && $0.layer == layer }) else { return }
-    inputs[step][index].add(input)
-    outputs[step][index].add(output)
+  func tells(of number: Int) -> Bool { layers.contains { $0.number == number } }
+
+  func add(step: Int, _ number: Int, _ measure: LayerMeasure) {
+    guard let index = layers.firstIndex(where: { $0.number == number }) else { return }
+    measures[step][index].add(measure)
   }
 
   /// Of one step, or of all together where `step` is negative; NaN for a step that was not taken.
@@ -56,6 +54,12 @@ package final class Report {
   private func total(_ parts: [SignalAndNoise]) -> SignalAndNoise {
     var sum = SignalAndNoise()
     for part in parts { sum.add(part) }
+    return sum
+  }
+
+  private func total(_ index: Int) -> LayerMeasure {
+    var sum = LayerMeasure()
+    for step in measures { sum.add(step[index]) }
     return sum
   }
 
@@ -85,72 +89,43 @@ package final class Report {
     text += ", \"model\": {\"weights_size\": \(sizes.model), \"seconds_per_step\": \(modelSeconds / steps)}, \"layers\": ["
     for (index, layer) in layers.enumerated() {
       text += (index == 0 ? "{" : ", {") + layer.json
+      let all = total(index), byStep = measures.map { $0[index] }
       text +=
-        ", \"input_sqnr_db\": \(list(inputs.map { $0[index].decibels })), \"output_sqnr_db\": \(list(outputs.map { $0[index].decibels }))"
-      text += ", \"input_sqnr_db_all\": \(total(inputs.map { $0[index] }).decibels)"
-      text += ", \"output_sqnr_db_all\": \(total(outputs.map { $0[index] }).decibels)}"
+        ", \"input_sqnr_db\": \(list(byStep.map { $0.input.decibels })), \"output_sqnr_db\": \(list(byStep.map { $0.output.decibels }))"
+      text += ", \"clipped_by_step\": \(list(byStep.map { $0.clipped.share })), \"clipped\": \(all.clipped.share)"
+      text += ", \"input_sqnr_db_all\": \(all.input.decibels), \"output_sqnr_db_all\": \(all.output.decibels)"
+      text += ", \"seconds_per_step\": \(all.seconds / steps)}"
     }
     return text + "]}"
   }
 
   private var csv: String {
-    var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs\n"
+    var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds\n"
     for step in 0..<options.steps {
       for (index, layer) in layers.enumerated() {
-        text += "\(step),\(timesteps[step]),\(layer.name),\(inputs[step][index].decibels),\(outputs[step][index].decibels)"
-        text += ",0,\(layer.weights.byteCount),\(layer.macs)\n"
+        let measure = measures[step][index]
+        text += "\(step),\(timesteps[step]),\(layer.name),\(measure.input.decibels),\(measure.output.decibels)"
+        text += ",\(measure.clipped.share),\(layer.weights.byteCount),\(layer.macs),\(measure.seconds)\n"
       }
     }
     return text
-  }
-
-  private func list<T: CustomStringConvertible>(_ values: [T]) -> String {
-    var text = "["
-    for (index, value) in values.enumerated() { text += (index == 0 ? "" : ", ") + value.description }
-    return text + "]"
   }
 }
 
 /// A quantized layer of a report.
 private struct ReportedLayer {
-  let block: Int
-  let layer: BlockLayer
+  let number: Int
+  let name: String
   let weights: IntegerWeights
   /// Of one image.
   let rows: Int
   let activationBits: Int
   let referenceBytes: Int
 
-  var name: String { "blocks.\(block).\(layer.name)" }
   var macs: Int { rows * weights.inputs * weights.outputs }
 
-  /// Ranges are measured as the layer runs, so nothing is clipped.
   var json: String {
     "\"name\": \"\(name)\", \"weight_bits\": \(weights.bits), \"weight_group\": \(weights.group), \"activation_bits\": \(activationBits)"
-      + ", \"bytes\": \(weights.byteCount), \"reference_bytes\": \(referenceBytes), \"macs\": \(macs), \"clipped\": 0"
+      + ", \"bytes\": \(weights.byteCount), \"reference_bytes\": \(referenceBytes), \"macs\": \(macs)"
   }
-}
-
-extension DiTBlock {
-  fileprivate func linear(_ layer: BlockLayer) -> Linear {
-    switch layer {
-    case .modulation: modulation
-    case .qkv: qkv
-    case .proj: proj
-    case .fc1: fc1
-    case .fc2: fc2
-    }
-  }
-}
-
-extension Linear.Weights {
-  /// nil for floats.
-  fileprivate var integers: IntegerWeights? {
-    switch self {
-    case .integers(let weights), .weightOnly(let weights): weights
-    case .stored, .packed: nil
-    }
-  }
-
-  fileprivate var activationBits: Int { if case .integers = self { 8 } else { 32 } }
 }

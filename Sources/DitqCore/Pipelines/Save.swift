@@ -1,7 +1,7 @@
 // Saving a quantized model as a .ditq file, and checking one. The file, byte by byte:
 //
 //   8 bytes       length of the header, little endian; 8 + length is a multiple of 64
-//   header        JSON, as any safetensors file has it; "__metadata__" holds ditq.config, .format, .packing, .layers, .checksums and .version
+//   header        JSON, as any safetensors file has it; "__metadata__" holds ditq.config, .format, .packing, .layers, .calibration, .checksums and .version
 //                 (their fields are listed in Model/RecordedConfig.swift)
 //   packed layers NAME.weight          U8  [panels, depth · bits · 4]   panel p holds outputs 32p … 32p + 31; depth is the inputs rounded up to 8
 //                                        8 bits: [depth / 4][32][4] of p, signed;  4 bits: [depth / 8][32 · 4], input 8i + j in the low nibble
@@ -9,6 +9,8 @@
 //                 NAME.weight.scales   F32 [panels, groups, 32]
 //                 NAME.weight.sums     F32 [panels, 32]                 Σ over groups of scale · Σ p: what a zero point is multiplied with
 //                 NAME.weight.zeros    U8  [panels, groups, 32]         4 bits only: w = scale · (q − zero)
+//   NAME.input_ranges   F32 [bins, 2]   of static ranges: x ≈ scale · (q − zero) for each of the calibration's bins, scale then zero
+//   NAME.input_factors  F32 [inputs]    of balanced channels: what the inputs are multiplied with before they come here
 //   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."
 //
 // Everything but the zeros has a multiple of 64 bytes and the zeros come last of the packed ones, so that a mapped file is used in place.
@@ -28,7 +30,7 @@ extension Model {
       metadata: [
         ("format", "pt"), ("ditq.format", "\(RecordedConfig.formatVersion)"), ("ditq.packing", RecordedConfig.packing),
         ("ditq.version", libraryVersion), ("ditq.config", recordedJSON), ("ditq.layers", packedLayersJSON),
-        ("ditq.checksums", checksums + "}"),
+        ("ditq.calibration", calibration ?? "{}"), ("ditq.checksums", checksums + "}"),
       ], to: path)
   }
 
@@ -52,16 +54,18 @@ extension Model {
   private func tensorsToWrite() -> [TensorToWrite] {
     let width = config.hiddenSize
     var packed: [TensorToWrite] = [], zeros: [TensorToWrite] = [], others: [TensorToWrite] = []
-    _ = dit.mappingLinears { name, linear in
+    for layer in dit.linears {
+      let (name, linear) = (layer.name, layer.linear)
       switch linear.weights {
-      case .integers(let weights), .weightOnly(let weights):
+      case .integers(let weights):
         packed += weights.tensors(name + ".weight")
         if weights.bits == 4 { zeros.append(weights.zerosTensor(name + ".weight")) }
       case .stored(let matrix): others.append(TensorToWrite(name + ".weight", matrix, shape: patchShape(name)))
       case .packed: preconditionFailure("a model has no float panels")
       }
       if let bias = linear.bias { others.append(TensorToWrite(name + ".bias", bias, [linear.outputs])) }
-      return linear
+      if let factors = linear.inputFactors { others.append(TensorToWrite(name + ".input_factors", factors, [linear.inputs])) }
+      if let ranges = linear.ranges { others.append(TensorToWrite(name + ".input_ranges", ranges, bins: dit.bins.timesteps.count)) }
     }
     others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
     others.append(TensorToWrite("pos_embed", dit.positions, [1, config.tokenCount, width]))
@@ -80,15 +84,10 @@ extension Model {
 
   private var packedLayersJSON: String {
     var text = "{"
-    _ = dit.mappingLinears { name, linear in
-      let record: String
-      switch linear.weights {
-      case .integers(let weights): record = "\"bits\": \(weights.bits), \"group\": \(weights.group), \"activation_bits\": 8"
-      case .weightOnly(let weights): record = "\"bits\": \(weights.bits), \"group\": \(weights.group), \"activation_bits\": 32"
-      case .stored, .packed: return linear
-      }
-      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(name)\": {\(record)}"
-      return linear
+    for layer in dit.linears {
+      guard let weights = layer.linear.integers else { continue }
+      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(layer.name)\": {\"bits\": \(weights.bits), \"group\": \(weights.group)"
+      text += ", \"activation_bits\": \(layer.linear.activationBits)}"
     }
     return text + "}"
   }
@@ -108,6 +107,12 @@ extension Model {
 }
 
 extension TensorToWrite {
+  fileprivate init(_ name: String, _ ranges: UnsafePointer<ActivationRange>, bins: Int) {
+    // A range is its scale and its zero point, one after the other.
+    let bytes = UnsafeRawBufferPointer(start: ranges, count: bins * MemoryLayout<ActivationRange>.stride)
+    self.init(name: name, dtype: "F32", shape: [bins, 2], pieces: [bytes])
+  }
+
   fileprivate init(_ name: String, _ values: UnsafePointer<Float>, _ shape: [Int]) {
     let bytes = UnsafeRawBufferPointer(start: values, count: shape.reduce(4, *))
     self.init(name: name, dtype: "F32", shape: shape, pieces: [bytes])

@@ -55,3 +55,10 @@ package func jsonLiteral(_ text: String) -> String {
   bytes.append(UInt8(ascii: "\""))
   return String(decoding: bytes, as: UTF8.self)
 }
+
+/// A JSON array of numbers.
+func list<T: CustomStringConvertible>(_ values: [T]) -> String {
+  var text = "["
+  for (index, value) in values.enumerated() { text += (index == 0 ? "" : ", ") + value.description }
+  return text + "]"
+}

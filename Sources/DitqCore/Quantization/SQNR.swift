@@ -7,11 +7,11 @@ struct SignalAndNoise {
   /// What is answered where nothing differs; no measured value comes near it.
   static let most = 300.0
 
-  mutating func add(_ reference: UnsafePointer<Float>, _ output: UnsafePointer<Float>, count: Int) {
+  mutating func add(_ reference: UnsafePointer<Float>, _ output: UnsafePointer<Float>, count: Int, weight: Double = 1) {
     for i in 0..<count {
       let wanted = Double(reference[i]), difference = wanted - Double(output[i])
-      signal += wanted * wanted
-      noise += difference * difference
+      signal += wanted * wanted * weight
+      noise += difference * difference * weight
     }
   }
 

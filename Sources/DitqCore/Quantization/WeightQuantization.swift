@@ -24,6 +24,8 @@ struct WeightFormat {
     case round
     /// The range is clipped to where the squared error is least, of sixty from all of it down to 41 %.
     case leastSquares
+    /// The range of `round`, and each column's error is made up for by those after it: see ErrorSpreading.swift.
+    case spread
   }
 
   func check() throws(DitqError) {
@@ -87,39 +89,66 @@ struct WeightScale {
 }
 
 extension IntegerWeights {
-  /// Quantizes and packs panel `index` of a matrix [outputs, inputs] of finite numbers.
-  func fillPanel(_ index: Int, from matrix: StoredMatrix, _ format: WeightFormat, _ kernels: ditqk_kernels) {
+  /// Quantizes and packs panel `index` of a matrix [outputs, inputs] of finite numbers, spreading errors where `spreading` is given.
+  func fillPanel(
+    _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ kernels: ditqk_kernels
+  ) {
+    let columns = min(panelColumns, outputs - index * panelColumns)
+    let rows = UnsafeMutablePointer<Float>.allocate(capacity: columns * inputs)
+    let chosen = UnsafeMutablePointer<WeightScale>.allocate(capacity: columns * groups)
+    defer {
+      rows.deallocate()
+      chosen.deallocate()
+    }
+    for column in 0..<columns {
+      let row = rows + column * inputs
+      matrix.copyRow(index * panelColumns + column, to: row, kernels)
+      for number in 0..<groups {
+        let start = min(number * group, inputs)
+        let values = UnsafeBufferPointer(start: row + start, count: min(group, inputs - start))
+        (chosen + column * groups + number).initialize(to: WeightScale.best(values, format))
+      }
+    }
+    spreading?.adjust(rows, count: columns, chosen, group: group)
+    pack(index, rows, columns, chosen, hasZeroPoint: format.hasZeroPoint)
+  }
+
+  /// Writes a panel: the levels of the rows by their scales, the scales, zero points and sums.
+  private func pack(
+    _ index: Int, _ rows: UnsafePointer<Float>, _ columns: Int, _ chosen: UnsafePointer<WeightScale>, hasZeroPoint: Bool
+  ) {
     let base = numbers + index * panelByteCount
     base.initializeMemory(as: UInt8.self, repeating: 0, count: panelByteCount)
-    let groupRow = groups * panelColumns
-    let row = UnsafeMutablePointer<Float>.allocate(capacity: inputs)
-    defer { row.deallocate() }
     for column in 0..<panelColumns {
-      let output = index * panelColumns + column
-      if output < outputs { matrix.copyRow(output, to: row, kernels) }
       var sum: Float = 0
       for number in 0..<groups {
-        let place = index * groupRow + number * panelColumns + column
-        let start = number * group, count = output < outputs ? max(0, min(group, inputs - start)) : 0
-        let values = UnsafeBufferPointer(start: row + min(start, inputs), count: count)
-        let scale = WeightScale.best(values, format)
-        let offset = bits == 4 && !format.hasZeroPoint ? 8 : scale.zero
+        let place = (index * groups + number) * panelColumns + column
+        guard column < columns else {
+          (scales[place], zeros[place]) = (0, 0)
+          continue
+        }
+        let scale = chosen[column * groups + number]
+        let offset = bits == 4 && !hasZeroPoint ? 8 : scale.zero
         (scales[place], zeros[place]) = (scale.scale, UInt8(offset))
         var total = 0
-        for k in start..<min(start + group, depth) {
-          let level = k - start < count ? scale.level(values[k - start]) : scale.zero
-          total += Int(level - scale.zero)
-          if bits == 8 {
-            (base + k / 4 * 128 + column * 4 + k % 4).storeBytes(of: Int8(level), as: Int8.self)
-          } else {
-            let byte = base + k / 8 * 128 + column * 4 + k % 4
-            let nibble = UInt8(level - scale.zero + offset) << (k % 8 < 4 ? 0 : 4)
-            byte.storeBytes(of: byte.load(as: UInt8.self) | nibble, as: UInt8.self)
-          }
+        for k in number * group..<min((number + 1) * group, depth) {
+          let p = k < inputs ? scale.level(rows[column * inputs + k]) - scale.zero : 0
+          total += Int(p)
+          put(p, at: base, k, column, offset)
         }
         sum = sum.addingProduct(scale.scale, Float(total))
       }
       sums[index * panelColumns + column] = sum
+    }
+  }
+
+  private func put(_ p: Float, at base: UnsafeMutableRawPointer, _ k: Int, _ column: Int, _ offset: Float) {
+    if bits == 8 {
+      (base + k / 4 * 128 + column * 4 + k % 4).storeBytes(of: Int8(p), as: Int8.self)
+    } else {
+      let byte = base + k / 8 * 128 + column * 4 + k % 4
+      let nibble = UInt8(p + offset) << (k % 8 < 4 ? 0 : 4)
+      byte.storeBytes(of: byte.load(as: UInt8.self) | nibble, as: UInt8.self)
     }
   }
 }

@@ -59,7 +59,7 @@ private struct Case {
         Tensor(
           name: "conv.bias", dtype: "F32", shape: [outputs], start: biasBuffer.floats, byteCount: 4 * outputs, elementCount: outputs),
       ], metadata: [], in: [])
-    let (convolution, block) = try ParameterLoader.load(tensors, [], .system) { loader throws(DitqError) in
+    let (convolution, block) = try ParameterLoader.load(tensors, PackedLayers(), .system) { loader throws(DitqError) in
       try loader.convolution("conv", outputs: outputs, inputs: inputs, size: size)
     }
     defer { withExtendedLifetime((stored, biasBuffer, block)) {} }

@@ -163,7 +163,7 @@ struct IntegerGemmTests {
           let machine = try machine(set, threads: threads, inputs: inputs), source = Buffer(x.values), bias = Buffer(problem.bias)
           let packed = PackedIntegerRows(rows: rows, inputs: inputs, tileRows: machine.executor.tileRows),
             output = Buffer(count: rows * outputs)
-          machine.executor.quantize(.plain(source.floats, stride: inputs), by: nil, into: packed.rows)
+          machine.executor.quantize(.plain(source.floats, stride: inputs), by: nil, nil, into: packed.rows)
           machine.executor.gemm(packed.rows, weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: outputs)
           (problem.q, problem.rowScales, problem.rowZeros) = (packed.numbers, packed.scales, packed.zeros)
           #expect(same(output.values, problem.product(withBias: true)), "\(set.name), \(threads) threads: \(rows) × \(outputs) × \(inputs)")

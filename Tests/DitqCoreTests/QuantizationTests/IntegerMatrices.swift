@@ -134,7 +134,7 @@ final class PackedWeights {
     self.init(outputs: matrix.rows, inputs: matrix.columns, bits: format.bits, group: format.group)
     let kernels = instructionSets()[0].kernels, source = Buffer(matrix.values)
     let stored = StoredMatrix(floats: source.floats, outputs: matrix.rows, inputs: matrix.columns)
-    for panel in 0..<panelCount(matrix.rows) { weights.fillPanel(panel, from: stored, format, kernels) }
+    for panel in 0..<panelCount(matrix.rows) { weights.fillPanel(panel, from: FoldedMatrix(stored), format, nil, kernels) }
     #expect(memory.isIntact && source.isIntact)
   }
 

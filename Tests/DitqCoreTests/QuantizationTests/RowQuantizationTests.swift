@@ -168,7 +168,7 @@ struct RowQuantizationTests {
         for threads in 1...3 {
           let machine = try Machine(set, threads: threads), output = Buffer(count: rowCount * outputs)
           let packed = PackedIntegerRows(rows: rowCount, inputs: count, tileRows: machine.executor.tileRows)
-          machine.executor.quantize(.plain(source.floats, stride: count), by: nil, into: packed.rows)
+          machine.executor.quantize(.plain(source.floats, stride: count), by: nil, nil, into: packed.rows)
           machine.executor.gemm(packed.rows, weights.weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: outputs)
           #expect(
             packed.numbers == expected.flatMap { $0.q } && packed.scales == expected.map { $0.scale }, "\(set.name), \(threads) threads")

@@ -1,0 +1,180 @@
+// CalibrationRun: brings a float model's layers their inputs, at some steps of a sampling run, one piece of the network at a time: what comes
+// before the blocks, each block, what comes after. Only the states between two pieces are kept, so memory does not grow with depth.
+//
+// The latents at those steps come from a guided DDIM run of the same model in 8 bits, each token by its own range: four times as fast as
+// in float, and its latents are as good to calibrate on. Both halves of the guided batch, "class" and "no class", are observed.
+
+/// Which images and steps a calibration looks at.
+struct CalibrationPlan {
+  /// Of the sampling run, in its order.
+  let steps: [Int]
+  let totalSteps: Int
+  let samples: Int
+  let seed: UInt64
+  let threads: Int
+
+  /// Images at a time.
+  static let batch = 4
+
+  /// Labels drawn from the seed (SplitMix64, Steele et al. 2014).
+  func label(_ sample: Int, of classes: Int) -> Int32 {
+    var z = (seed &+ UInt64(sample)) &* 0x9e37_79b9_7f4a_7c15
+    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+    return Int32((z ^ (z >> 31)) % UInt64(classes))
+  }
+}
+
+final class CalibrationRun {
+  let session: Session
+  let timesteps: [Int]
+  private let plan: CalibrationPlan
+  private let states: [State]
+  /// Of the layer about to run.
+  private let inputs: UnsafeMutablePointer<Float>
+  private let memory: Block
+
+  /// Latents of some samples at one step, and what stands between two pieces of the network.
+  private struct State {
+    let step: Int
+    let samples: Range<Int>
+    let latents: UnsafeMutablePointer<Float>
+    let stream: UnsafeMutablePointer<Float>
+    let conditioning: UnsafeMutablePointer<Float>
+  }
+
+  /// Runs `guide` for the latents of the steps; `progress` is told after each step of it.
+  init(_ model: Model, guide: Model, _ plan: CalibrationPlan, progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void)
+    throws(DitqError)
+  {
+    self.plan = plan
+    var options = SessionOptions()
+    options.threads = plan.threads
+    options.batchLimit = min(CalibrationPlan.batch, plan.samples)
+    session = try Session(model, options)
+    var measure = Arena()
+    _ = CalibrationRun.reserve(&measure, model.config, plan)
+    memory = try Block(byteCount: try measure.checkedSize("calibration"), from: .system, for: "calibration")
+    var arena = Arena(memory.start)
+    (states, inputs) = CalibrationRun.reserve(&arena, model.config, plan)
+    session.schedule.fillTimesteps(session.workspace.schedule, count: plan.totalSteps, model.config.compatibility)
+    timesteps = plan.steps.map { [session] in Int(session.workspace.schedule[$0]) }
+    try fillLatents(try Session(guide, options), progress)
+  }
+
+  private static func reserve(
+    _ arena: inout Arena, _ config: DiTConfig, _ plan: CalibrationPlan
+  ) -> ([State], UnsafeMutablePointer<Float>) {
+    var states: [State] = []
+    for first in stride(from: 0, to: plan.samples, by: CalibrationPlan.batch) {
+      let samples = first..<min(plan.samples, first + CalibrationPlan.batch), images = 2 * samples.count
+      for step in plan.steps {
+        states.append(
+          State(
+            step: step, samples: samples, latents: arena.floats(samples.count, config.latentCount),
+            stream: arena.floats(images, config.tokenCount, config.hiddenSize), conditioning: arena.floats(images, config.hiddenSize)))
+      }
+    }
+    let widest = max(config.hiddenSize, config.mlpSize, config.patchInputs, DiTConfig.timestepFeatures)
+    return (states, arena.floats(2 * CalibrationPlan.batch, config.tokenCount, widest))
+  }
+
+  /// Of one layer's inputs at a time.
+  var largestRows: Int { 2 * CalibrationPlan.batch * session.model.config.tokenCount }
+
+  // MARK: - Latents
+
+  private func fillLatents(_ guide: Session, _ progress: (Int, Int) throws(DitqError) -> Void) throws(DitqError) {
+    var options = GenerateOptions()
+    (options.steps, options.guidanceScale) = (plan.totalSteps, CalibrationRecord.guidanceScale)
+    guide.schedule.fillTimesteps(guide.workspace.schedule, count: options.steps, guide.model.config.compatibility)
+    let guidance = guide.guidance(options), lastStep = plan.steps.last ?? 0
+    let total = (states.count / plan.steps.count) * lastStep
+    var done = 0
+    for batch in stride(from: 0, to: states.count, by: plan.steps.count) {
+      let states = states[batch..<batch + plan.steps.count], samples = states[batch].samples
+      begin(guide, options, samples)
+      for step in 0...lastStep {
+        if let state = states.first(where: { $0.step == step }) {
+          state.latents.update(from: guide.workspace.latents, count: samples.count * guide.model.config.latentCount)
+        }
+        guard step < lastStep else { break }
+        let branches = guide.prepare(step: step, options, guidance, images: samples.count)
+        try guide.forward(
+          x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
+        guide.advance(step: step, options, guidance, images: samples.count)
+        done += 1
+        try progress(done, total)
+      }
+    }
+  }
+
+  private func begin(_ session: Session, _ options: GenerateOptions, _ samples: Range<Int>) {
+    let labels = samples.map { plan.label($0, of: session.model.config.classCount) }
+    let seeds = samples.map { plan.seed &+ UInt64($0) }
+    labels.withUnsafeBufferPointer { labels in
+      seeds.withUnsafeBufferPointer { seeds in
+        let request = Request(labels: labels.baseAddress!, seeds: seeds.baseAddress!, count: samples.count)
+        session.begin(request, options, 0..<samples.count)
+      }
+    }
+  }
+
+  // MARK: - The network, a piece at a time
+
+  /// Runs a piece on all states and tells `tap` of its layers' inputs x [rows, inputs]; `step` is an index into the plan's steps. With
+  /// `isRepeated` the states stay, so that the same piece can be run again.
+  func run(
+    _ piece: Piece, isRepeated: Bool = false,
+    _ tap: (_ step: Int, _ number: Int, _ linear: Linear, _ rows: Int, _ x: UnsafePointer<Float>) -> Void
+  ) {
+    withoutActuallyEscaping(tap) { tap in
+      for state in states {
+        let step = plan.steps.firstIndex(of: state.step) ?? 0
+        var network = session.network
+        network.tap = { [session, inputs] number, linear, source, rows in
+          session.executor.copy(source, rows: rows, inputs: linear.inputs, into: inputs)
+          tap(step, number, linear, rows, UnsafePointer(inputs))
+        }
+        run(piece, state, network, keepsState: isRepeated)
+      }
+    }
+  }
+
+  /// The noise that a network of these weights predicts for all states: `body` is given that of each image and branch.
+  func predict(_ weights: DiTWeights, _ body: (_ step: Int, _ values: UnsafePointer<Float>, _ count: Int) -> Void) {
+    let config = session.model.config
+    var network = session.network
+    network.weights = weights
+    for state in states {
+      let inputs = state.samples.count
+      fillConditions(state)
+      for piece in session.model.pieces { session.run(piece, network, x: state.latents, inputs: inputs, images: 2 * inputs) }
+      let step = plan.steps.firstIndex(of: state.step) ?? 0
+      for image in 0..<2 * inputs { body(step, session.workspace.prediction + image * config.outputCount, config.latentCount) }
+    }
+  }
+
+  private func run(_ piece: Piece, _ state: State, _ network: DiTForward, keepsState: Bool) {
+    let config = session.model.config, images = 2 * state.samples.count, w = session.workspace.transformer
+    let streamCount = images * config.tokenCount * config.hiddenSize, conditioningCount = images * config.hiddenSize
+    fillConditions(state)
+    // The embedders write over both.
+    w.stream.update(from: state.stream, count: streamCount)
+    w.conditioning.update(from: state.conditioning, count: conditioningCount)
+    session.run(piece, network, x: state.latents, inputs: state.samples.count, images: images)
+    guard !keepsState else { return }
+    state.stream.update(from: w.stream, count: streamCount)
+    state.conditioning.update(from: w.conditioning, count: conditioningCount)
+  }
+
+  /// Timesteps and labels of both halves.
+  private func fillConditions(_ state: State) {
+    let count = state.samples.count, classes = session.model.config.classCount
+    for (index, sample) in state.samples.enumerated() {
+      session.workspace.labels[index] = plan.label(sample, of: classes)
+      session.workspace.labels[count + index] = Int32(classes)
+    }
+    for image in 0..<2 * count { session.workspace.timesteps[image] = Float(session.workspace.schedule[state.step]) }
+  }
+}

@@ -1,0 +1,78 @@
+// Static ranges are checked where they were not measured: at some other steps of the sampling run, for other images, the share of each
+// layer's inputs that its ranges clip. What comes out is recorded with the model.
+
+extension Quantizer {
+  /// Images that are looked at.
+  private static let samples = 4
+
+  func checkRanges() throws(DitqError) {
+    guard options.hasStaticRanges, !options.checkedSteps.isEmpty, weights.linears.contains(where: { $0.linear.ranges != nil }) else {
+      return
+    }
+    let run = try calibrationRun(
+      options.checkedSteps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples)
+    ) { _, _ in }
+    let steps = run.timesteps.count
+    var shares = [[ClippedShare]](repeating: [ClippedShare](repeating: ClippedShare(), count: steps), count: layers.count)
+    let linears = weights.linears
+    for piece in source.pieces {
+      run.run(piece) { step, number, _, rows, x in
+        guard let ranges = linears[number].linear.ranges else { return }
+        let bin = weights.bins.number(of: Float(run.timesteps[step]))
+        shares[number][step].add(
+          x, rows: rows, foldings[number].balance?.inputFactors, ranges[bin], inputs: linears[number].linear.inputs, pool)
+      }
+    }
+    record.checkedTimesteps = run.timesteps
+    record.clipped = (0..<steps).map { step in
+      var all = ClippedShare()
+      for layer in shares { all.add(layer[step]) }
+      return all.share
+    }
+    for (number, layer) in shares.enumerated() where linears[number].linear.ranges != nil {
+      record.clippedByLayer.append((linears[number].name, layer.reduce(0) { max($0, $1.share) }))
+    }
+  }
+}
+
+/// How many of some values lie outside a range.
+struct ClippedShare {
+  private var clipped = 0
+  private var total = 0
+
+  var share: Double { total == 0 ? 0 : Double(clipped) / Double(total) }
+
+  mutating func add(_ other: ClippedShare) {
+    clipped += other.clipped
+    total += other.total
+  }
+
+  /// Of x [rows, inputs], times `factors`.
+  mutating func add(
+    _ x: UnsafePointer<Float>, rows: Int, _ factors: [Float]?, _ range: ActivationRange, inputs: Int, _ pool: ThreadPool
+  ) {
+    var counts = [Int](repeating: 0, count: pool.threads)
+    counts.withUnsafeMutableBufferPointer { counts in
+      pool.run(ClipJob(x: x, rows: rows, inputs: inputs, factors: factors, range: range, counts: counts.baseAddress!))
+    }
+    clipped += counts.reduce(0, +)
+    total += rows * inputs
+  }
+}
+
+private struct ClipJob: ParallelJob {
+  let x: UnsafePointer<Float>
+  let rows: Int
+  let inputs: Int
+  let factors: [Float]?
+  let range: ActivationRange
+  let counts: UnsafeMutablePointer<Int>
+
+  func run(part: Int, of parts: Int) {
+    var count = 0
+    for row in share(of: rows, part: part, of: parts) {
+      for channel in 0..<inputs where range.clips(x[row * inputs + channel] * (factors?[channel] ?? 1)) { count += 1 }
+    }
+    counts[part] = count
+  }
+}

@@ -1,0 +1,53 @@
+// What a file tells of how its model was quantized: a JSON object, in the metadata of a .ditq file and in descriptions of the model.
+
+struct CalibrationRecord {
+  var activations = ""
+  var weights = ""
+  var observer = ""
+  var isBalanced = false
+  var totalSteps = 0
+  var samples = 0
+  var seed: UInt64 = 0
+  /// Of the steps that were calibrated on; empty where nothing was.
+  var timesteps: [Int] = []
+  /// Timesteps that have ranges of their own.
+  var bins: [Int] = []
+  /// Share of all inputs of layers with static ranges that are clipped at some other steps, for other images; and each layer's largest.
+  var checkedTimesteps: [Int] = []
+  var clipped: [Double] = []
+  var clippedByLayer: [(name: String, share: Double)] = []
+  /// Layers that were given more bits to meet an error budget, and how many: 8, or 32 for float.
+  private var raised: [(name: String, bits: Int)] = []
+  /// In dB, as it was measured against the budget.
+  var outputSQNR: Double?
+
+  /// Both halves of the guided batch are observed, at this scale.
+  static let guidanceScale = 4.0
+
+  mutating func raise(_ name: String, to bits: Int) {
+    raised.removeAll { $0.name == name }
+    raised.append((name, bits))
+  }
+
+  var json: String {
+    var text = "{\"activations\": \"\(activations)\", \"weights\": \"\(weights)\""
+    if !timesteps.isEmpty {
+      text += ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps)), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
+      text += ", \"seed\": \(seed), \"sampler\": \"ddim\", \"guidance_scale\": \(CalibrationRecord.guidanceScale), \"with_no_class\": true"
+    }
+    if !observer.isEmpty { text += ", \"observer\": \"\(observer)\"" }
+    if !bins.isEmpty { text += ", \"bins\": \(list(bins))" }
+    if !checkedTimesteps.isEmpty {
+      text += ", \"checked_timesteps\": \(list(checkedTimesteps)), \"clipped\": \(list(clipped)), \"clipped_by_layer\": {"
+      for (index, layer) in clippedByLayer.enumerated() { text += (index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.share)" }
+      text += "}"
+    }
+    if let outputSQNR { text += ", \"output_sqnr_db\": \(outputSQNR)" }
+    if !raised.isEmpty {
+      text += ", \"raised\": {"
+      for (index, layer) in raised.enumerated() { text += (index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.bits)" }
+      text += "}"
+    }
+    return text + "}"
+  }
+}
