@@ -278,9 +278,14 @@ ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session,
 
 /* ---- Generating --------------------------------------------------------------------------------------------------------- */
 
+/* The first three go by predicted noise, the last by predicted velocity: one that does not fit the model is DITQ_UNSUPPORTED. */
 enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
-       DITQ_SAMPLER_DDIM = 1 };      /* Song et al. 2021; eta adds noise */
-enum { DITQ_RANDOM_TORCH = 0 };      /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
+       DITQ_SAMPLER_DDIM = 1,        /* Song et al. 2021; eta adds noise */
+       DITQ_SAMPLER_DDPM = 2,        /* ancestral, with the learned variance where the model has one (Nichol & Dhariwal 2021) */
+       DITQ_SAMPLER_DPMPP_2M = 3,    /* DPM-Solver++ multistep, order 2 (Lu et al. 2022) */
+       DITQ_SAMPLER_FLOW_EULER = 4 };/* straight paths, for flow-matching weights such as SiT */
+enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
+       DITQ_RANDOM_PHILOX = 1 };/* counter-based: independent of batch and order */
 
 typedef struct ditq_generate_options {
   uint32_t struct_size;
@@ -292,7 +297,7 @@ typedef struct ditq_generate_options {
   double guidance_end;
   int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says (official 3, diffusers all) */
   int32_t reserved;
-  double eta;                    /* DDIM noise, 0 … 1; default 0 */
+  double eta;                    /* DDIM noise, 0 … 1; default 0, and 0 with the other samplers */
   const float *DITQ_NULLABLE noise; /* [count, channels, height, width] start from these latents instead of the seeds */
   ditq_progress_callback DITQ_NULLABLE progress;
   void *DITQ_NULLABLE progress_context;

@@ -23,7 +23,8 @@ STATUS_NAMES = (
 )  # fmt: skip
 COMPATIBILITY_AUTO, COMPATIBILITY_OFFICIAL, COMPATIBILITY_DIFFUSERS = range(3)
 ISA_BEST, ISA_GENERIC, ISA_AVX2, ISA_AVX512VNNI = range(4)
-SAMPLER_AUTO, SAMPLER_DDIM = range(2)
+SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER = range(5)
+RANDOM_TORCH, RANDOM_PHILOX = range(2)
 PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_DENOISE, PHASE_DECODE = range(5)
 KEEP_FLOAT = 32
 
@@ -372,7 +373,8 @@ class Session:
         self.options = SessionOptions(**options) if options else None
         call(lib.ditq_session_create, model.handle, byref(self.options) if self.options else None, byref(self.handle))
 
-    def generate_options(self, noise=None, progress=None, **fields):
+    @staticmethod
+    def generate_options(noise=None, progress=None, **fields):
         """Options from _init with these fields changed. progress(progress) → truthy to stop; an exception in it stops too, and is raised by `run`."""
         options = GenerateOptions()
         lib.ditq_generate_options_init(byref(options))

@@ -71,10 +71,9 @@ private final class LockstepRun {
     self.options = options
     var generate = GenerateOptions()
     (generate.steps, generate.guidanceScale) = (options.steps, CompareOptions.guidanceScale)
+    if reference.sampling.prediction == .epsilon { generate.sampler = Sampler.ddim.rawValue }
     self.generate = generate
-    for session in [self.reference, self.model] {
-      session.schedule.fillTimesteps(session.workspace.schedule, count: options.steps, session.model.config.compatibility)
-    }
+    for session in [self.reference, self.model] { session.arrange(generate) }
     probe = try LayerProbe(reference.config, images: 2 * session.batchLimit)
     report = Report(reference, model, options, timesteps: self.reference.workspace.schedule)
   }
