@@ -334,6 +334,28 @@ ditq_status ditq_decode_float(ditq_session *DITQ_NONNULL session, const float *D
 ditq_status ditq_predict(ditq_session *DITQ_NONNULL session, const float *DITQ_NONNULL x, const float *DITQ_NONNULL timesteps, const int32_t *DITQ_NONNULL labels,
                          size_t count, float *DITQ_NONNULL output, size_t output_size, ditq_error *DITQ_NULLABLE error);
 
+/* ---- One step at a time ------------------------------------------------------------------------------------------------- */
+
+/*
+ * A run holds a denoising under way. It can be left between steps, saved as bytes, and resumed later, elsewhere, on another
+ * instruction set, with the same result to the bit. A run belongs to no session: pass any session of the same model. It serves one call at a time.
+ */
+typedef struct ditq_run ditq_run;
+/* Arguments as for ditq_denoise, checked and copied, but for options->progress, which is called in each step: its answer may still undo the step. */
+ditq_status ditq_run_create(const ditq_model *DITQ_NONNULL model, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
+                            const ditq_generate_options *DITQ_NULLABLE options, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run, ditq_error *DITQ_NULLABLE error);
+/* One sampling step; *remaining is how many are left. DITQ_INVALID_ARGUMENT when none is. A cancelled step can be taken again. */
+ditq_status ditq_run_step(ditq_run *DITQ_NONNULL run, ditq_session *DITQ_NONNULL session, int32_t *DITQ_NONNULL remaining, ditq_error *DITQ_NULLABLE error);
+/* The latents as they are, and the model's present guess of the finished ones (for a preview; zeros before the first step); either may be NULL. latents_size bytes each. */
+ditq_status ditq_run_latents(const ditq_run *DITQ_NONNULL run, float *DITQ_NULLABLE latents, float *DITQ_NULLABLE guess, size_t latents_size,
+                             ditq_error *DITQ_NULLABLE error);
+/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step. */
+ditq_status ditq_run_save(const ditq_run *DITQ_NONNULL run, void *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed, ditq_error *DITQ_NULLABLE error);
+/* Whatever the bytes are, the answer is a status. Architecture, class count and sampling settings of the model must be those it was saved with. */
+ditq_status ditq_run_restore(const ditq_model *DITQ_NONNULL model, const void *DITQ_NONNULL bytes, size_t size, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run,
+                             ditq_error *DITQ_NULLABLE error);
+void ditq_run_destroy(ditq_run *DITQ_NULLABLE run);
+
 /* ---- PNG (libpng) ------------------------------------------------------------------------------------------------------- */
 
 typedef struct ditq_png_text {

@@ -224,6 +224,10 @@ def test_philox_takes_all_64_bits_of_a_seed_and_torch_the_low_32(session):
     run = lambda seed, random: s.denoise([1], [seed], steps=2, random=random)
     for random, same in ((ditq.RANDOM_TORCH, True), (ditq.RANDOM_PHILOX, False)):
         assert np.array_equal(run(5, random), run(5 + 2**32, random)) == same
+    first = philox_normals(2**63 + 12345, 0, s.latent_shape)
+    with ditq.Run(s.model, [1], [2**63 + 12345], random=ditq.RANDOM_PHILOX) as run:
+        assert np.abs(run.latents()[0] - first).max() <= 5e-7
+
 
 @pytest.mark.parametrize("random", [ditq.RANDOM_TORCH, ditq.RANDOM_PHILOX])
 @pytest.mark.parametrize("sampler, eta", [(SAMPLER_DDPM, 0.0), (SAMPLER_DDIM, 0.8), (SAMPLER_DPMPP_2M, 0.0)])

@@ -99,6 +99,27 @@ extension Session {
     }
   }
 
+  /// One step of images that are kept outside, batch after batch: from `images` into `next`, which is whole when this returns.
+  func take(
+    step: Int, _ options: GenerateOptions, labels: UnsafePointer<Int32>, count: Int, of images: ImageStates, into next: ImageStates,
+    _ progress: Progress
+  ) throws(DitqError) {
+    try exclusively { () throws(DitqError) in
+      timings = Timings()
+      let start = nanoseconds()
+      arrange(options)
+      let guidance = self.guidance(options)
+      for first in stride(from: 0, to: count, by: batchLimit) {
+        let some = min(batchLimit, count - first)
+        workspace.images.copy(some, of: images, from: first, to: 0)
+        setLabels(labels + first, some)
+        try take(step: step, options, guidance, images: some)
+        next.copy(some, of: workspace.images, from: 0, to: first)
+      }
+      try report(progress, .denoise, step + 1, options.steps, start, next.latents)
+    }
+  }
+
   /// The timesteps of a run.
   func arrange(_ options: GenerateOptions) {
     let spacing = model.sampler(options).spacing(steps: options.steps, of: schedule.alphaBars.count, model.config.compatibility)
