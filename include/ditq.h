@@ -291,9 +291,14 @@ ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session,
 
 /* ---- Generating --------------------------------------------------------------------------------------------------------- */
 
+/* The first three go by predicted noise, the last by predicted velocity: one that does not fit the model is DITQ_UNSUPPORTED. */
 enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
-       DITQ_SAMPLER_DDIM = 1 };      /* Song et al. 2021; eta adds noise */
-enum { DITQ_RANDOM_TORCH = 0 };      /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
+       DITQ_SAMPLER_DDIM = 1,        /* Song et al. 2021; eta adds noise */
+       DITQ_SAMPLER_DDPM = 2,        /* ancestral, with the learned variance where the model has one (Nichol & Dhariwal 2021) */
+       DITQ_SAMPLER_DPMPP_2M = 3,    /* DPM-Solver++ multistep, order 2 (Lu et al. 2022) */
+       DITQ_SAMPLER_FLOW_EULER = 4 };/* straight paths, for flow-matching weights such as SiT */
+enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
+       DITQ_RANDOM_PHILOX = 1 };/* counter-based: independent of batch and order */
 
 typedef struct ditq_generate_options {
   uint32_t struct_size;
@@ -305,7 +310,7 @@ typedef struct ditq_generate_options {
   double guidance_end;
   int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says (official 3, diffusers all) */
   int32_t reserved;
-  double eta;                    /* DDIM noise, 0 … 1; default 0 */
+  double eta;                    /* DDIM noise, 0 … 1; default 0, and 0 with the other samplers */
   const float *DITQ_NULLABLE noise; /* [count, channels, height, width] start from these latents instead of the seeds */
   ditq_progress_callback DITQ_NULLABLE progress;
   void *DITQ_NULLABLE progress_context;
@@ -341,6 +346,28 @@ ditq_status ditq_decode_float(ditq_session *DITQ_NONNULL session, const float *D
  */
 ditq_status ditq_predict(ditq_session *DITQ_NONNULL session, const float *DITQ_NONNULL x, const float *DITQ_NONNULL timesteps, const int32_t *DITQ_NONNULL labels,
                          size_t count, float *DITQ_NONNULL output, size_t output_size, ditq_error *DITQ_NULLABLE error);
+
+/* ---- One step at a time ------------------------------------------------------------------------------------------------- */
+
+/*
+ * A run holds a denoising under way. It can be left between steps, saved as bytes, and resumed later, elsewhere, on another
+ * instruction set, with the same result to the bit. A run belongs to no session: pass any session of the same model. It serves one call at a time.
+ */
+typedef struct ditq_run ditq_run;
+/* Arguments as for ditq_denoise, checked and copied, but for options->progress, which is called in each step: its answer may still undo the step. */
+ditq_status ditq_run_create(const ditq_model *DITQ_NONNULL model, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
+                            const ditq_generate_options *DITQ_NULLABLE options, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run, ditq_error *DITQ_NULLABLE error);
+/* One sampling step; *remaining is how many are left. DITQ_INVALID_ARGUMENT when none is. A cancelled step can be taken again. */
+ditq_status ditq_run_step(ditq_run *DITQ_NONNULL run, ditq_session *DITQ_NONNULL session, int32_t *DITQ_NONNULL remaining, ditq_error *DITQ_NULLABLE error);
+/* The latents as they are, and the model's present guess of the finished ones (for a preview; zeros before the first step); either may be NULL. latents_size bytes each. */
+ditq_status ditq_run_latents(const ditq_run *DITQ_NONNULL run, float *DITQ_NULLABLE latents, float *DITQ_NULLABLE guess, size_t latents_size,
+                             ditq_error *DITQ_NULLABLE error);
+/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step. */
+ditq_status ditq_run_save(const ditq_run *DITQ_NONNULL run, void *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed, ditq_error *DITQ_NULLABLE error);
+/* Whatever the bytes are, the answer is a status. Architecture, class count and sampling settings of the model must be those it was saved with. */
+ditq_status ditq_run_restore(const ditq_model *DITQ_NONNULL model, const void *DITQ_NONNULL bytes, size_t size, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run,
+                             ditq_error *DITQ_NULLABLE error);
+void ditq_run_destroy(ditq_run *DITQ_NULLABLE run);
 
 /* ---- PNG (libpng) ------------------------------------------------------------------------------------------------------- */
 

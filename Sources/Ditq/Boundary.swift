@@ -43,15 +43,19 @@ func required<T>(_ pointer: T?, _ name: String) throws(DitqError) -> T {
 /// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0.
 func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) -> T? {
   guard let pointer else { return nil }
-  let found = Int(UnsafeRawPointer(pointer).load(as: UInt32.self)), expected = MemoryLayout<T>.size
+  try checkOptions(UnsafeRawPointer(pointer), expected: MemoryLayout<T>.size, name)
+  return pointer.pointee
+}
+
+private func checkOptions(_ options: UnsafeRawPointer, expected: Int, _ name: String) throws(DitqError) {
+  let found = Int(options.load(as: UInt32.self))
   guard found >= expected && found <= 65536 else {
     throw DitqError(.invalidArgument, "\(name)->struct_size: \(expected) expected, \(found) found")
   }
-  for offset in expected..<found where UnsafeRawPointer(pointer).load(fromByteOffset: offset, as: UInt8.self) != 0 {
+  for offset in expected..<found where options.load(fromByteOffset: offset, as: UInt8.self) != 0 {
     throw DitqError(
       .unsupported, "\(name)->struct_size: \(expected) expected; of the \(found) found, byte \(offset) is set and unknown to this version")
   }
-  return pointer.pointee
 }
 
 /// A non-negative count of the host that fits an Int.

@@ -88,7 +88,7 @@ public func ditq_predict(
 
 // MARK: - Translation
 
-private func request(_ labels: UnsafePointer<Int32>?, _ seeds: UnsafePointer<UInt64>?, _ images: Int) throws(DitqError) -> Request {
+func request(_ labels: UnsafePointer<Int32>?, _ seeds: UnsafePointer<UInt64>?, _ images: Int) throws(DitqError) -> Request {
   Request(labels: try required(labels, "labels"), seeds: seeds, count: try count(images, "count"))
 }
 
@@ -99,7 +99,7 @@ private func latentCount(_ images: Int, _ session: Session) throws(DitqError) ->
   return images
 }
 
-private func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {
+func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {
   var result = GenerateOptions()
   guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
   result.sampler = found.sampler

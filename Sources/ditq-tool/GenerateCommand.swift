@@ -25,6 +25,8 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: "Seed of the first picture; the others take the next numbers.") var seed: UInt64 = 7
   @Option(help: "Denoising steps.") var steps: Int32 = 50
   @Option(help: "Classifier-free guidance, 1 = none.") var guidance = 4.0
+  @Option(help: "How to step; auto is as the model says.") var sampler = SamplerName.auto
+  @Option(help: "Noise that ddim adds, 0 to 1.") var eta = 0.0
   @Option(help: "Pictures. (default: one for each class)") var count: Int?
   @Option(help: "Threads to work with, 0 = every core.") var threads: Int32 = 0
   @Option(name: .short, help: ArgumentHelp("Where the picture goes.", valueName: "file.png")) var output: String
@@ -43,7 +45,8 @@ struct GenerateCommand: ParsableCommand {
     let pictures = (0..<(count ?? labels.count)).map { index in
       Picture(file: names[index], label: labels[index % labels.count], seed: seed &+ UInt64(index))
     }
-    let studio = try Studio(opened, path: model, steps: steps, guidance: guidance, threads: threads, pictures: pictures.count)
+    let style = Style(steps: steps, guidance: guidance, sampler: sampler, eta: eta)
+    let studio = try Studio(opened, path: model, style, threads: threads, pictures: pictures.count)
     let seconds = try studio.draw(pictures) { picture, seconds in
       if !json { print(studio.line(picture, seconds: seconds)) }
     }
@@ -69,6 +72,25 @@ private struct Picture {
   let seed: UInt64
 }
 
+/// The samplers of ditq.h, at the places of their numbers.
+enum SamplerName: String, CaseIterable, ExpressibleByArgument {
+  case auto
+  case ddim
+  case ddpm
+  case dpmpp2M = "dpmpp_2m"
+  case flowEuler = "flow_euler"
+
+  var number: Int32 { Int32(SamplerName.allCases.firstIndex(of: self) ?? 0) }
+}
+
+/// How every picture is made.
+private struct Style {
+  let steps: Int32
+  let guidance: Double
+  let sampler: SamplerName
+  let eta: Double
+}
+
 /// Generates and writes pictures of one model.
 private struct Studio {
   private static let batchLimit = 8
@@ -76,11 +98,10 @@ private struct Studio {
   private let model: Model
   private let modelName: String
   private let session: Session
-  private let steps: Int32
-  private let guidance: Double
+  private let style: Style
 
-  init(_ model: Model, path: String, steps: Int32, guidance: Double, threads: Int32, pictures: Int) throws {
-    (self.model, self.steps, self.guidance) = (model, steps, guidance)
+  init(_ model: Model, path: String, _ style: Style, threads: Int32, pictures: Int) throws {
+    (self.model, self.style) = (model, style)
     modelName = Output.name(of: path)
     session = try Session(model, threads: threads, batchLimit: min(pictures, Studio.batchLimit))
   }
@@ -88,14 +109,14 @@ private struct Studio {
   /// Tells `written` of each picture, with its share of its batch's time; the result is the time of all, without writing.
   func draw(_ pictures: [Picture], written: (Picture, Double) -> Void) throws -> Double {
     let batches = (pictures.count + Studio.batchLimit - 1) / Studio.batchLimit
-    let progress = Progress(unitsInAll: batches * Int(steps))
+    let progress = Progress(unitsInAll: batches * Int(style.steps))
     let pictureSize = Int(model.info.image_height) * Int(model.info.image_width) * Int(model.info.image_channels)
     var total = 0.0
     for batch in 0..<batches {
       let some = pictures[batch * Studio.batchLimit..<min(pictures.count, (batch + 1) * Studio.batchLimit)]
       var pixels = [UInt8](repeating: 0, count: some.count * pictureSize)
       let begin = progress.seconds
-      try progress.during(unitsBefore: batch * Int(steps)) { callback, context in
+      try progress.during(unitsBefore: batch * Int(style.steps)) { callback, context in
         try session.generate(labels: some.map(\.label), seeds: some.map(\.seed), options(callback, context), into: &pixels)
       }
       let seconds = progress.seconds - begin
@@ -111,17 +132,20 @@ private struct Studio {
   private func options(_ callback: @escaping ditq_progress_callback, _ context: UnsafeMutableRawPointer) -> ditq_generate_options {
     var options = ditq_generate_options()
     ditq_generate_options_init(&options)
-    (options.steps, options.guidance_scale) = (steps, guidance)
+    (options.steps, options.guidance_scale) = (style.steps, style.guidance)
+    (options.sampler, options.eta) = (style.sampler.number, style.eta)
     (options.progress, options.progress_context) = (callback, context)
     return options
   }
 
   /// The texts are those of gen_png.
   private func write(_ picture: Picture, _ pixels: [UInt8]) throws {
-    let texts = [
-      ("Software", "libditq \(String(cString: ditq_version()))"), ("Model", modelName), ("Class", model.className(picture.label)),
-      ("Seed", "\(picture.seed)"), ("Steps", "\(steps)"), ("Guidance", general(guidance)), ("Sampler", "auto"),
-    ]
+    let texts =
+      [
+        ("Software", "libditq \(String(cString: ditq_version()))"), ("Model", modelName), ("Class", model.className(picture.label)),
+        ("Seed", "\(picture.seed)"), ("Steps", "\(style.steps)"), ("Guidance", general(style.guidance)),
+        ("Sampler", style.sampler.rawValue),
+      ] + (style.eta > 0 ? [("Eta", general(style.eta))] : [])
     let info = model.info
     try withCStrings(texts.flatMap { [$0.0, $0.1] }) { strings in
       let pairs = texts.indices.map { ditq_png_text(key: strings[2 * $0], text: strings[2 * $0 + 1]) }
@@ -133,7 +157,7 @@ private struct Studio {
 
   func line(_ picture: Picture, seconds: Double) -> String {
     "\(picture.file): \(model.className(picture.label)), \(model.info.image_width)x\(model.info.image_height), seed \(picture.seed), "
-      + "\(steps) steps, \(fixed(seconds, digits: 2)) s"
+      + "\(style.steps) steps, \(fixed(seconds, digits: 2)) s"
   }
 
   func json(_ pictures: [Picture], seconds: Double) throws -> JSON {
@@ -149,8 +173,8 @@ private struct Studio {
             ])
           })
       ),
-      ("width", JSON(model.info.image_width)), ("height", JSON(model.info.image_height)), ("steps", JSON(steps)),
-      ("guidance", JSON(guidance)), ("seconds", JSON(seconds, digits: 3)),
+      ("width", JSON(model.info.image_width)), ("height", JSON(model.info.image_height)), ("steps", JSON(style.steps)),
+      ("guidance", JSON(style.guidance)), ("sampler", .text(style.sampler.rawValue)), ("seconds", JSON(seconds, digits: 3)),
       ("instruction_set", description["instruction_set"] ?? .null), ("threads", description["threads"] ?? .null),
       ("version", .text(String(cString: ditq_version()))),
     ])

@@ -23,7 +23,8 @@ STATUS_NAMES = (
 )  # fmt: skip
 COMPATIBILITY_AUTO, COMPATIBILITY_OFFICIAL, COMPATIBILITY_DIFFUSERS = range(3)
 ISA_BEST, ISA_GENERIC, ISA_AVX2, ISA_AVX512VNNI = range(4)
-SAMPLER_AUTO, SAMPLER_DDIM = range(2)
+SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER = range(5)
+RANDOM_TORCH, RANDOM_PHILOX = range(2)
 PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_DENOISE, PHASE_DECODE = range(5)
 KEEP_FLOAT = 32
 
@@ -134,7 +135,7 @@ STRUCTS = {
 
 # ---- Functions: (name, result, arguments); handles and arrays are c_void_p ----
 
-MODEL = SESSION = LINEAR = REPORT = ARRAY = c_void_p
+MODEL = SESSION = RUN = LINEAR = REPORT = ARRAY = c_void_p
 OUT_HANDLE, OUT_SIZE, ERROR, OUT_LABEL = POINTER(c_void_p), POINTER(c_size_t), POINTER(Error), POINTER(c_int32)
 PNG = [ARRAY, c_int32, c_int32, c_int32, POINTER(PngText), c_size_t]
 PROTOTYPES = {
@@ -169,6 +170,12 @@ PROTOTYPES = {
     "ditq_decode": (c_int32, [SESSION, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
     "ditq_decode_float": (c_int32, [SESSION, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
     "ditq_predict": (c_int32, [SESSION, ARRAY, ARRAY, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
+    "ditq_run_create": (c_int32, [MODEL, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), OUT_HANDLE, ERROR]),
+    "ditq_run_step": (c_int32, [RUN, SESSION, OUT_LABEL, ERROR]),
+    "ditq_run_latents": (c_int32, [RUN, ARRAY, ARRAY, c_size_t, ERROR]),
+    "ditq_run_save": (c_int32, [RUN, ARRAY, c_size_t, OUT_SIZE, ERROR]),
+    "ditq_run_restore": (c_int32, [MODEL, ARRAY, c_size_t, OUT_HANDLE, ERROR]),
+    "ditq_run_destroy": (None, [RUN]),
     "ditq_png_write": (c_int32, [c_char_p, *PNG, ERROR]),
     "ditq_png_encode": (c_int32, [*PNG, ARRAY, c_size_t, OUT_SIZE, ERROR]),
     "ditq_linear_create": (c_int32, [ARRAY, ARRAY, c_int32, c_int32, POINTER(LinearOptions), OUT_HANDLE, ERROR]),
@@ -372,7 +379,8 @@ class Session:
         self.options = SessionOptions(**options) if options else None
         call(lib.ditq_session_create, model.handle, byref(self.options) if self.options else None, byref(self.handle))
 
-    def generate_options(self, noise=None, progress=None, **fields):
+    @staticmethod
+    def generate_options(noise=None, progress=None, **fields):
         """Options from _init with these fields changed. progress(progress) → truthy to stop; an exception in it stops too, and is raised by `run`."""
         options = GenerateOptions()
         lib.ditq_generate_options_init(byref(options))
@@ -453,6 +461,56 @@ class Session:
 
     def destroy(self):
         lib.ditq_session_destroy(self.handle)
+        self.handle = c_void_p()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.destroy()
+
+
+class Run:
+    """A denoising under way: made with labels, seeds and options, or from the bytes of one that was saved."""
+
+    def __init__(self, model, labels=None, seeds=None, saved=None, **fields):
+        self.model, self.handle = model, c_void_p()
+        if saved is not None:
+            data = np.frombuffer(saved, np.uint8)
+            call(lib.ditq_run_restore, model.handle, address(data), data.size, byref(self.handle))
+        else:
+            labels = np.ascontiguousarray(labels, np.int32)
+            seeds = None if seeds is None else np.ascontiguousarray(seeds, np.uint64)
+            self.options = Session.generate_options(**fields)
+            call(lib.ditq_run_create, model.handle, address(labels), address(seeds), labels.size, byref(self.options), byref(self.handle))
+        self.count = None if labels is None else len(labels)
+
+    def step(self, session):
+        """How many steps are left."""
+        remaining = c_int32(-12345)
+        call(lib.ditq_run_step, self.handle, session.handle, byref(remaining))
+        return remaining.value
+
+    def finish(self, session):
+        while self.step(session):
+            pass
+        return self
+
+    def latents(self, count=None):
+        """(the latents, the guess of the finished ones)"""
+        latents, guess = np.zeros((2, count or self.count, *self.model.latent_shape), np.float32)
+        call(lib.ditq_run_latents, self.handle, address(latents), address(guess), latents.nbytes)
+        return latents, guess
+
+    def save(self):
+        needed = c_size_t()
+        call(lib.ditq_run_save, self.handle, None, 0, byref(needed))
+        buffer = ctypes.create_string_buffer(needed.value)
+        call(lib.ditq_run_save, self.handle, buffer, needed.value, byref(needed))
+        return buffer.raw
+
+    def destroy(self):
+        lib.ditq_run_destroy(self.handle)
         self.handle = c_void_p()
 
     def __enter__(self):

@@ -740,6 +740,9 @@ def calls(m, s, tmp_path):
     s.kept += [label, size, handle, x, t, pixels, out, texts, w]
     data = np.frombuffer(OFFICIAL.read_bytes(), np.uint8)
     s.kept.append(data)
+    run = ditq.Run(m, [0], [1])
+    saved = np.frombuffer(run.save(), np.uint8)
+    s.kept += [run, saved]
     heads = byref(ditq.ModelOptions(head_count=2))
     return [
         (lib.ditq_model_open, [os.fsencode(EMOJI), None, byref(handle)], {0: "path", 2: "model"}),
@@ -761,6 +764,12 @@ def calls(m, s, tmp_path):
         (lib.ditq_decode, [s.handle, room_l[0], 1, *room_p], {0: "session", 1: "latents", 3: "pixels"}),
         (lib.ditq_decode_float, [s.handle, room_l[0], 1, ditq.address(pixels), pixels.nbytes], {0: "session", 1: "latents", 3: "values"}),
         (lib.ditq_predict, [s.handle, ditq.address(x), ditq.address(t), labels, 1, ditq.address(out), out.nbytes], {0: "session", 1: "x", 2: "timesteps", 3: "labels", 5: "output"}),
+        (lib.ditq_run_create, [m.handle, labels, seeds, 1, None, byref(handle)], {0: "model", 1: "labels", 2: "seeds", 5: "run"}),
+        (lib.ditq_run_step, [run.handle, s.handle, byref(label)], {0: "run", 1: "session", 2: "remaining"}),
+        (lib.ditq_run_latents, [run.handle, None, None, 1 << 20], {0: "run"}),
+        (lib.ditq_run_save, [run.handle, None, 0, byref(size)], {0: "run", 3: "needed"}),
+        (lib.ditq_run_save, [run.handle, None, 100, byref(size)], {1: "buffer"}),
+        (lib.ditq_run_restore, [m.handle, ditq.address(saved), saved.size, byref(handle)], {0: "model", 1: "bytes", 3: "run"}),
         (lib.ditq_png_write, [os.fsencode(tmp_path / "x.png"), *png], {0: "path", 1: "pixels", 5: "texts"}),
         (lib.ditq_png_encode, [*png, None, 0, byref(size)], {0: "pixels", 4: "texts", 8: "needed"}),
         (lib.ditq_png_encode, [*png, None, 100, byref(size)], {6: "buffer"}),
@@ -790,6 +799,7 @@ def test_every_null_that_may_not_be_is_refused_and_its_parameter_named(model, ti
 def test_null_handles_are_nothing_to_the_functions_that_cannot_fail():
     lib.ditq_model_close(None)
     lib.ditq_session_destroy(None)
+    lib.ditq_run_destroy(None)
     lib.ditq_session_cancel(None)
     lib.ditq_linear_destroy(None)
     lib.ditq_generate_options_init(None)

@@ -27,6 +27,15 @@ def test_it_draws_what_the_library_draws_and_says_how(tmp_path, session):
     assert texts["Software"] == "libditq " + ditq.lib.ditq_version().decode()
 
 
+@pytest.mark.parametrize("sampler, eta", [("ddim", 0.5), ("ddpm", 0), ("dpmpp_2m", 0)])
+def test_it_samples_as_it_is_told(tmp_path, session, sampler, eta):
+    assert gen_png("--sampler", sampler, "--eta", eta, "--steps", 3, folder=tmp_path).returncode == 0
+    pixels, texts = png_decode((tmp_path / "out.png").read_bytes())
+    number = getattr(ditq, "SAMPLER_" + sampler.upper())
+    assert np.array_equal(pixels, session("emoji").generate([0], [7], steps=3, sampler=number, eta=eta)[0])
+    assert texts["Sampler"] == sampler and texts.get("Eta") == ("0.5" if eta else None)
+
+
 def test_several_pictures_are_numbered_and_differ_by_seed(tmp_path):
     assert gen_png("--class", 3, "--count", 3, "--seed", 5, "--steps", 2, "-o", "x.png", folder=tmp_path).returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x-0.png", "x-1.png", "x-2.png"]
@@ -57,7 +66,9 @@ def test_the_classes_are_listed(tmp_path):
     (["--seed", "-1"], 2, ["--seed", "-1"]),
     (["--seed", "18446744073709551616"], 2, ["--seed", "18446744073709551616"]),
     (["--guidance", "nan"], 2, ["--guidance", "nan"]),
-    (["--sampler", "euler"], 2, ["--sampler", "euler", "ddim"]),
+    (["--sampler", "euler"], 2, ["--sampler", "euler", "ddim", "dpmpp_2m"]),
+    (["--sampler", "flow_euler"], 1, ["sampler", "epsilon", "2 (ddpm)"]),
+    (["--sampler", "ddpm", "--eta", "0.5"], 1, ["eta", "ddpm"]),
     (["--count", "3x"], 2, ["--count", "3x"]),
     (["--wrong"], 2, ["--wrong"]),
     (["--steps"], 2, ["--steps"]),

@@ -268,12 +268,23 @@ int main(int argc, char **argv) {
   if (argc < 2 || ditq_model_open(argv[1], NULL, &model, &error) || ditq_session_create(model, &options, &session, &error)) return printf("%s\n", error.message), 1;
   ditq_generate_options_init(&how);
   how.steps = 3; how.eta = 0.5; how.progress = progress;
+  ditq_run *run = NULL; int32_t remaining = 1; size_t needed; static uint8_t saved[1 << 20];
+  const int32_t samplers[] = {DITQ_SAMPLER_DDPM, DITQ_SAMPLER_DPMPP_2M};
+  if (ditq_run_create(model, labels, seeds, 3, &how, &run, &error)) return printf("%s\n", error.message), 1;
   counting = 1;
   int failed = ditq_generate(session, labels, seeds, 3, &how, pixels, sizeof pixels, &error)
       || ditq_denoise(session, labels, seeds, 3, &how, latents, sizeof latents, &error)
       || ditq_predict(session, latents, t, labels, 3, more, sizeof more, &error)
       || ditq_decode(session, latents, 3, pixels, sizeof pixels, &error);
+  how.eta = 0; how.random = DITQ_RANDOM_PHILOX;
+  for (int i = 0; i < 2 && !failed; i++) {
+    how.sampler = samplers[i];
+    failed = ditq_denoise(session, labels, seeds, 3, &how, latents, sizeof latents, &error);
+  }
+  while (remaining && !failed) failed = ditq_run_step(run, session, &remaining, &error);
+  if (!failed) failed = ditq_run_latents(run, latents, more, sizeof more, &error) || ditq_run_save(run, saved, sizeof saved, &needed, &error);
   counting = 0;
+  ditq_run_destroy(run);
   if (failed) return printf("%s\n", error.message), 1;
   ditq_session_destroy(session); ditq_model_close(model);
   printf("%d allocations\n", count);

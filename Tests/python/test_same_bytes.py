@@ -21,6 +21,8 @@ RUNS = {
     "guided": dict(steps=2, guidance_scale=3.0),
     "one branch": dict(steps=2, guidance_scale=1.0),
     "with noise": dict(steps=3, guidance_scale=2.0, eta=0.7, guidance_end=0.5),
+    "ddpm": dict(steps=3, guidance_scale=2.0, sampler=ditq.SAMPLER_DDPM),
+    "dpmpp_2m, philox": dict(steps=4, guidance_scale=2.0, sampler=ditq.SAMPLER_DPMPP_2M, random=ditq.RANDOM_PHILOX),
 }
 
 

@@ -159,6 +159,15 @@ def test_it_draws_what_the_library_draws_and_says_how(source, quantized, tmp_pat
         "Guidance": "2.5", "Sampler": "auto"}
 
 
+@pytest.mark.parametrize("sampler, eta", [("ddim", 0.5), ("ddpm", 0), ("dpmpp_2m", 0)])
+def test_it_samples_as_it_is_told(sampler, eta, session, tmp_path):
+    said = json.loads(answer("generate", EMOJI, "--sampler", sampler, "--eta", eta, "--steps", 3, "-o", "x.png", "--json", folder=tmp_path))
+    pixels, texts = png_decode((tmp_path / "x.png").read_bytes())
+    assert said["sampler"] == texts["Sampler"] == sampler and texts.get("Eta") == ("0.5" if eta else None)
+    number = getattr(ditq, "SAMPLER_" + sampler.upper())
+    assert np.array_equal(pixels, session("emoji").generate([0], [7], steps=3, sampler=number, eta=eta)[0])
+
+
 def test_several_pictures_are_numbered_take_classes_in_turn_and_count_seeds(quantized, tmp_path):
     path = quantized["w8"][0]
     said = json.loads(answer("generate", path, "--class", 3, "--class", 128, "--count", 10, "--seed", 5, "--steps", 1, "-o", "x.png", "--json", folder=tmp_path))
@@ -230,6 +239,7 @@ def assert_refused(done, parts):
     (["generate", EMOJI, "-o", "x.png", "--class", 129], ["129", "128"]),
     (["generate", EMOJI, "-o", "x.png", "--steps", 5000], ["steps", "5000", "1000"]),
     (["generate", EMOJI, "-o", "x.png", "--steps", 1, "--guidance", "nan"], ["guidance_scale", "nan"]),
+    (["generate", EMOJI, "-o", "x.png", "--sampler", "flow_euler"], ["sampler", "epsilon"]),
     (["generate", EMOJI, "-o", "missing/x.png"], ["missing/x.png", "No such file"]),
     (["compare", EMOJI, FIXTURES / "diffusers-b/pipeline"], ["architecture"]),
     (["compare", EMOJI, EMOJI, "--steps", 5000], ["steps", "1000", "5000"]),
@@ -258,6 +268,7 @@ def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantiz
         ("*=8a16", "8 or 32 bits"), ("*=8a", "8 or 32 bits"), ("*=4:", "row expected"), ("*=4:auto", "row expected"), ("*=4:-16", "row expected")]),
     (["generate", EMOJI, "-o", "x.png", "--steps", 0], "--steps"),
     (["generate", EMOJI, "-o", "x.png", "--count", 0], "--count"),
+    (["generate", EMOJI, "-o", "x.png", "--sampler", "euler"], "--sampler"),
     (["generate", EMOJI, "-o", "x.png", "--seed", 2**64], "--seed"),
     (["compare", EMOJI, EMOJI, "--samples", 0], "--samples"),
 ])

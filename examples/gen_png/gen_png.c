@@ -21,6 +21,8 @@
 enum { SUCCESS = 0, FAILED = 1, MISUSED = 2, INTERRUPTED = 130 };
 enum { CLASS_LIMIT = 256, COUNT_LIMIT = 10000, BATCH_LIMIT = 8, GRID_COUNT = 16, GAP = 2, PATH_SIZE = 8192 };
 
+static const char *const samplers[] = {"auto", "ddim", "ddpm", "dpmpp_2m", "flow_euler"}; /* at the places of DITQ_SAMPLER_… */
+
 static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
     "  --model PATH         a safetensors file or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
@@ -28,7 +30,8 @@ static const char help_text[] =
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
     "  --guidance X         classifier-free guidance, 1 = none (4)\n"
-    "  --sampler NAME       auto or ddim (auto)\n"
+    "  --sampler NAME       auto (as the model says), ddim, ddpm, dpmpp_2m or flow_euler (auto)\n"
+    "  --eta X              noise that ddim adds, 0 to 1 (0)\n"
     "  --threads N          threads to work with, 0 = one for every core (0)\n"
     "  --count N            pictures: out-0.png, out-1.png, … (one for each --class; 16 with --grid)\n"
     "  --grid               all pictures in one file; of the first classes where no --class is given\n"
@@ -74,6 +77,7 @@ static int parse(job *j, int argc, char **argv) {
       {.name = "--model", .text = &j->model_path}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
       {.name = "--grid", .flag = &j->grid}, {.name = "--list-classes", .flag = &j->list_classes}, {.name = "--help", .flag = &j->help},
       {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->options.guidance_scale},
+      {.name = "--eta", .decimal = &j->options.eta},
       {.name = "--seed", .whole = &j->seed, .most = UINT64_MAX}, {.name = "--threads", .whole = &j->threads, .most = INT32_MAX},
       {.name = "--steps", .whole = &j->steps, .least = 1, .most = INT32_MAX},
       {.name = "--count", .whole = &j->count, .least = 1, .most = COUNT_LIMIT},
@@ -92,8 +96,10 @@ static int parse(job *j, int argc, char **argv) {
     if (options[o].decimal) status = parse_decimal(name, value, -1000, 1000, options[o].decimal);
     if (options[o].whole) status = parse_whole(name, value, options[o].least, options[o].most, options[o].whole);
   }
-  if (status != SUCCESS || strcmp(j->sampler, "auto") == 0 || strcmp(j->sampler, "ddim") == 0) return status;
-  return FAIL(MISUSED, "--sampler: auto or ddim expected, \"%s\" found", j->sampler);
+  if (status != SUCCESS) return status;
+  for (int32_t i = 0; i <= DITQ_SAMPLER_FLOW_EULER; i++)
+    if (strcmp(j->sampler, samplers[i]) == 0) return j->options.sampler = i, SUCCESS;
+  return FAIL(MISUSED, "--sampler: auto, ddim, ddpm, dpmpp_2m or flow_euler expected, \"%s\" found", j->sampler);
 }
 
 static const char *class_name(const job *j, int32_t label, char buffer[32]) {
@@ -161,7 +167,6 @@ static int generate(job *j) {
   const ditq_session_options session = {.struct_size = sizeof session, .threads = (int32_t)j->threads, .batch_limit = (int32_t)batch};
   if (ditq_session_create(j->model, &session, &j->session, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
   j->options.steps = (int32_t)j->steps;
-  j->options.sampler = strcmp(j->sampler, "ddim") == 0 ? DITQ_SAMPLER_DDIM : DITQ_SAMPLER_AUTO;
   j->options.progress = on_progress, j->options.progress_context = j;
   j->steps_in_all = (int64_t)(j->steps * ((j->count + batch - 1) / batch));
   running = j->session;
@@ -185,7 +190,7 @@ static void file_path(const job *j, size_t index, char path[PATH_SIZE]) {
 
 /* Writes pictures first … first + count - 1 into one file: as square as possible, with white gaps between and around them. */
 static int save(const job *j, size_t first, size_t count, size_t gap) {
-  char path[PATH_SIZE], software[64], names[4096] = "", seeds[48], steps[16], guidance[32], buffer[32];
+  char path[PATH_SIZE], software[64], names[4096] = "", seeds[48], steps[16], guidance[32], eta[32], buffer[32];
   file_path(j, first, path);
   size_t columns = 1, used = 0, row_size = j->width * j->channels;
   while (columns * columns < count) columns++;
@@ -206,12 +211,13 @@ static int save(const job *j, size_t first, size_t count, size_t gap) {
   if (count > 1) snprintf(seeds + length, sizeof seeds - (size_t)length, "-%" PRIu64, j->seeds[first + count - 1]);
   snprintf(software, sizeof software, "libditq %s", ditq_version());
   snprintf(steps, sizeof steps, "%" PRIu64, j->steps), snprintf(guidance, sizeof guidance, "%g", j->options.guidance_scale);
+  snprintf(eta, sizeof eta, "%g", j->options.eta);
   const char *model = j->model_path;
   for (const char *c = model; *c; c++) model = c[0] == '/' && c[1] ? c + 1 : model;
   const ditq_png_text texts[] = {{"Software", software}, {"Model", model}, {"Class", names}, {"Seed", seeds}, {"Steps", steps},
-                                 {"Guidance", guidance}, {"Sampler", j->sampler}};
+                                 {"Guidance", guidance}, {"Sampler", j->sampler}, {"Eta", eta}};
   ditq_error error = DITQ_ERROR_INIT;
-  const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, 7, &error);
+  const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, j->options.eta > 0 ? 8 : 7, &error);
   free(sheet);
   if (status != DITQ_OK) return FAIL(FAILED, "%s", error.message);
   if (count > 1) snprintf(names, sizeof names, "%zu pictures", count);

@@ -31,12 +31,12 @@ struct DiTBlock {
 
 /// Parts of a run that have activation ranges of their own: a timestep belongs to the nearest of these.
 struct TimestepBins {
-  var timesteps = [0]
+  var timesteps: [Float] = [0]
 
   func number(of timestep: Float) -> Int {
     var best = 0
     for (index, candidate) in timesteps.enumerated()
-    where (timestep - Float(candidate)).magnitude < (timestep - Float(timesteps[best])).magnitude { best = index }
+    where (timestep - candidate).magnitude < (timestep - timesteps[best]).magnitude { best = index }
     return best
   }
 }

@@ -1,17 +1,5 @@
 // Model: everything that was opened, immutable, shared by any number of sessions. What opens it is a reader, one file a layout.
 
-/// What a file records of how the model was trained and is best sampled. Plain data: the Sampling floor gives it meaning.
-package struct SamplingSettings {
-  /// Linear betas from `betaStart` to `betaEnd` over `trainSteps` steps.
-  package var trainSteps = 1000
-  package var betaStart = 1e-4
-  package var betaEnd = 0.02
-  /// The sampler's name in lower case, and the steps and guidance scale it is best used with, where the file says.
-  package var sampler = "ddim"
-  package var steps: Int?
-  package var guidanceScale: Double?
-}
-
 /// How most linear layers of the blocks are kept; of a float model 32, 0, 32.
 package struct NumberFormat {
   package var weightBits = 32

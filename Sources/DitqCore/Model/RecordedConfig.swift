@@ -1,8 +1,9 @@
 // What a file says of its model beside the tensors, in the safetensors metadata:
 //
 //   ditq.config   a JSON object: head_count, compatibility, pixel_space, class_names, learned_variance, sampler, steps, guidance_scale,
-//                 train_steps, beta_start, beta_end, norm_eps, decoder; what is missing has its usual value, and other fields (training,
-//                 license, …) inform people
+//                 prediction, train_steps, beta_start, beta_end, norm_eps, decoder, and where the prediction is "velocity" noise_timestep
+//                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this); what is missing has its usual value, and
+//                 other fields (training, license, …) inform people
 //   ditq.format   of .ditq files: the version of their format, now "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
@@ -60,7 +61,20 @@ struct RecordedConfig {
   }
 
   private mutating func readSampling(_ settings: Settings) throws(DitqError) {
-    try settings.require("sampler", "ddim", default: "ddim")
+    let sampler = try settings.choice("sampler", among: Sampler.allCases.map { $0.name }).map { Sampler.allCases[$0] }
+    let prediction = try settings.choice("prediction", among: Prediction.allCases.map { $0.name }).map { Prediction.allCases[$0] }
+    sampling.prediction = prediction ?? sampler?.prediction ?? .epsilon
+    sampling.sampler = sampler ?? (sampling.prediction == .velocity ? .flowEuler : .ddim)
+    guard sampling.sampler.prediction == sampling.prediction else {
+      let needed = sampling.sampler.prediction.name + ", as the sampler " + sampling.sampler.name + " needs it,"
+      throw settings.wrong("prediction", needed, settings.value("prediction"), .malformed)
+    }
+    if sampling.prediction == .velocity {
+      sampling.noiseTimestep = Double(try settings.integer("noise_timestep", in: 0...1, default: 0))
+      sampling.timestepScale = try settings.number("timestep_scale", above: 0, below: 100_001, default: 1)
+    } else {
+      for field in ["noise_timestep", "timestep_scale"] { try settings.requireNothing(field) }
+    }
     if settings.value("steps") != nil { sampling.steps = try settings.integer("steps", in: 1...1000) }
     if settings.value("guidance_scale") != nil {
       sampling.guidanceScale = try settings.number("guidance_scale", above: -0.5, below: 1001, default: 1)
@@ -96,7 +110,7 @@ struct RecordedConfig {
 
   private mutating func readBins(_ settings: Settings) throws(DitqError) {
     guard let bins = settings.value("bins") else { return }
-    let timesteps = (bins.array ?? []).compactMap { $0.integer }
+    let timesteps = (bins.array ?? []).compactMap { $0.number.map { Float($0) } }
     guard !timesteps.isEmpty && timesteps.count == bins.array?.count && timesteps.count <= 1000 else {
       throw settings.wrong("bins", "an array of 1 to 1000 timesteps", bins, .malformed)
     }

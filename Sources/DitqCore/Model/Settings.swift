@@ -70,14 +70,23 @@ struct Settings {
     return string
   }
 
+  /// Which of some names a field has; nil where it is missing.
+  func choice(_ field: String, among names: [String]) throws(DitqError) -> Int? {
+    guard let found = try string(field) else { return nil }
+    guard let index = names.firstIndex(where: { $0 == found }) else { throw wrong(field, alternatives(names), value(field)) }
+    return index
+  }
+
+  private func alternatives(_ names: [String]) -> String {
+    var list = ""
+    for (index, name) in names.enumerated() { list += (index == 0 ? "\"" : "\" or \"") + name }
+    return list + "\""
+  }
+
   // MARK: - Fields with one implemented value
 
   func require(_ field: String, _ allowed: String..., default missing: String? = nil) throws(DitqError) {
-    guard let found = try string(field) ?? missing, allowed.contains(where: { $0 == found }) else {
-      var list = ""
-      for (index, name) in allowed.enumerated() { list += (index == 0 ? "\"" : "\" or \"") + name }
-      throw wrong(field, list + "\"", value(field))
-    }
+    guard try choice(field, among: allowed) != nil || missing != nil else { throw wrong(field, alternatives(allowed), nil) }
   }
 
   func require(_ field: String, _ expected: Bool, default missing: Bool) throws(DitqError) {

@@ -27,7 +27,10 @@ struct CalibrationPlan {
 
 final class CalibrationRun {
   let session: Session
-  let timesteps: [Int]
+  /// Of the plan's steps, as the network is given them.
+  let timesteps: [Float]
+  private let run: GenerateOptions
+  private let guidance: Guidance
   private let plan: CalibrationPlan
   private let states: [State]
   /// Of the layer about to run.
@@ -57,8 +60,10 @@ final class CalibrationRun {
     memory = try Block(byteCount: try measure.checkedSize("calibration"), from: .system, for: "calibration")
     var arena = Arena(memory.start)
     (states, inputs) = CalibrationRun.reserve(&arena, model.config, plan)
-    session.schedule.fillTimesteps(session.workspace.schedule, count: plan.totalSteps, model.config.compatibility)
-    timesteps = plan.steps.map { [session] in Int(session.workspace.schedule[$0]) }
+    run = model.measuredRun(steps: plan.totalSteps)
+    guidance = session.guidance(run)
+    let timesteps = session.timesteps(run)
+    self.timesteps = plan.steps.map { timesteps[$0] }
     try fillLatents(try Session(guide, options), progress)
   }
 
@@ -85,37 +90,35 @@ final class CalibrationRun {
   // MARK: - Latents
 
   private func fillLatents(_ guide: Session, _ progress: (Int, Int) throws(DitqError) -> Void) throws(DitqError) {
-    var options = GenerateOptions()
-    (options.steps, options.guidanceScale) = (plan.totalSteps, CalibrationRecord.guidanceScale)
-    guide.schedule.fillTimesteps(guide.workspace.schedule, count: options.steps, guide.model.config.compatibility)
-    let guidance = guide.guidance(options), lastStep = plan.steps.last ?? 0
+    guide.arrange(run)
+    let lastStep = plan.steps.last ?? 0
     let total = (states.count / plan.steps.count) * lastStep
     var done = 0
     for batch in stride(from: 0, to: states.count, by: plan.steps.count) {
       let states = states[batch..<batch + plan.steps.count], samples = states[batch].samples
-      begin(guide, options, samples)
+      begin(guide, samples)
       for step in 0...lastStep {
         if let state = states.first(where: { $0.step == step }) {
           state.latents.update(from: guide.workspace.latents, count: samples.count * guide.model.config.latentCount)
         }
         guard step < lastStep else { break }
-        let branches = guide.prepare(step: step, options, guidance, images: samples.count)
+        let branches = guide.prepare(step: step, run, guidance, images: samples.count)
         try guide.forward(
           x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
-        guide.advance(step: step, options, guidance, images: samples.count)
+        guide.advance(step: step, run, guidance, images: samples.count)
         done += 1
         try progress(done, total)
       }
     }
   }
 
-  private func begin(_ session: Session, _ options: GenerateOptions, _ samples: Range<Int>) {
+  private func begin(_ session: Session, _ samples: Range<Int>) {
     let labels = samples.map { plan.label($0, of: session.model.config.classCount) }
     let seeds = samples.map { plan.seed &+ UInt64($0) }
     labels.withUnsafeBufferPointer { labels in
       seeds.withUnsafeBufferPointer { seeds in
         let request = Request(labels: labels.baseAddress!, seeds: seeds.baseAddress!, count: samples.count)
-        session.begin(request, options, 0..<samples.count)
+        session.begin(request, run, 0..<samples.count)
       }
     }
   }
@@ -175,6 +178,6 @@ final class CalibrationRun {
       session.workspace.labels[index] = plan.label(sample, of: classes)
       session.workspace.labels[count + index] = Int32(classes)
     }
-    for image in 0..<2 * count { session.workspace.timesteps[image] = Float(session.workspace.schedule[state.step]) }
+    _ = session.prepare(step: state.step, run, guidance, images: count)
   }
 }

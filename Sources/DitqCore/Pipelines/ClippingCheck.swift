@@ -18,7 +18,7 @@ extension Quantizer {
     for piece in source.pieces {
       run.run(piece) { step, number, _, rows, x in
         guard let ranges = linears[number].linear.ranges else { return }
-        let bin = weights.bins.number(of: Float(run.timesteps[step]))
+        let bin = weights.bins.number(of: run.timesteps[step])
         shares[number][step].add(
           x, rows: rows, foldings[number].balance?.inputFactors, ranges[bin], inputs: linears[number].linear.inputs, pool)
       }

@@ -12,8 +12,6 @@ package struct CompareOptions {
   package var isFreeRunning = false
   package init() {}
 
-  /// As in the reference figures of the field.
-  static let guidanceScale = 4.0
   /// Images at a time.
   static let batch = 4
 }
@@ -69,14 +67,10 @@ private final class LockstepRun {
     self.reference = try Session(reference, session)
     self.model = try Session(model, session)
     self.options = options
-    var generate = GenerateOptions()
-    (generate.steps, generate.guidanceScale) = (options.steps, CompareOptions.guidanceScale)
-    self.generate = generate
-    for session in [self.reference, self.model] {
-      session.schedule.fillTimesteps(session.workspace.schedule, count: options.steps, session.model.config.compatibility)
-    }
+    generate = reference.measuredRun(steps: options.steps)
+    for session in [self.reference, self.model] { session.arrange(generate) }
     probe = try LayerProbe(model, images: 2 * session.batchLimit)
-    report = Report(reference, model, options, timesteps: self.reference.workspace.schedule)
+    report = Report(reference, model, options, timesteps: self.reference.timesteps(generate))
   }
 
   /// Initial latents of some samples: sample i has seed + i, and labels are spread over the classes.

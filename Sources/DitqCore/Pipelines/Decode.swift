@@ -19,8 +19,8 @@ extension Session {
   private func decodeEach(
     _ latents: UnsafePointer<Float>, _ count: Int, _ store: (_ image: Int, _ value: UnsafePointer<Float>, _ imageCount: Int) -> Void
   ) throws(DitqError) {
-    guard count > 0 else { throw DitqError(.invalidArgument, "count: at least 1 image expected, \(count) found") }
-    let imageCount = try requireImages()
+    try model.check(count: count)
+    let imageCount = try model.requireImages()
     try checkFinite("latents", latents, count * model.config.latentCount)
     try exclusively { () throws(DitqError) in
       timings = Timings()
@@ -34,7 +34,7 @@ extension Session {
   /// One image within a call.
   func decodePixels(_ latents: UnsafePointer<Float>, into pixels: UnsafeMutablePointer<UInt8>) throws(DitqError) {
     try decode(latents)
-    round(workspace.image, try requireImages(), into: pixels)
+    round(workspace.image, try model.requireImages(), into: pixels)
   }
 
   /// Into the workspace's image: [height, width, channels], −1 … 1 nominally.
@@ -70,7 +70,7 @@ extension Session {
     x: UnsafePointer<Float>, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, count: Int, output: UnsafeMutablePointer<Float>
   ) throws(DitqError) {
     let config = model.config
-    try check(labels: labels, count: count)
+    try model.check(labels: labels, count: count)
     for index in 0..<count where !(timesteps[index].magnitude <= 1e6) {
       throw DitqError(.invalidArgument, "timesteps[\(index)]: -1000000 to 1000000 expected, \(timesteps[index]) found")
     }

@@ -11,10 +11,7 @@ extension Model {
     text += ", \"learned_variance\": \(c.outputChannels == 2 * c.channels ? "true" : "false"), \"latent_size\": \(c.latentSize)"
     text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)}"
     text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
-    text += ", \"sampling\": {\"sampler\": \(jsonLiteral(sampling.sampler)), \"train_steps\": \(sampling.trainSteps)"
-    text += ", \"beta_start\": \(sampling.betaStart), \"beta_end\": \(sampling.betaEnd)"
-    if let steps = sampling.steps { text += ", \"steps\": \(steps)" }
-    if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
+    text += ", \"sampling\": {\(sampling.jsonFields)"
     text +=
       "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
     text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(layersJSON), \"class_names\": ["

@@ -13,12 +13,18 @@ package struct GenerateOptions {
   package var eta = 0.0
   package var noise: UnsafePointer<Float>?
   package init() {}
+
+  var randomNumbers: RandomNumbers { RandomNumbers(rawValue: random) ?? .torch }
 }
 
 /// Told after each step and each decoded image; answers false to cancel. Passed as an argument, never stored: a stored closure is memory.
 package typealias Progress = (_ phase: Phase, _ done: Int, _ total: Int, _ seconds: Double, _ latents: UnsafePointer<Float>?) -> Bool
 
 package enum Phase: Int32 { case load = 0, calibrate, quantize, denoise, decode }
+
+extension Model {
+  func sampler(_ options: GenerateOptions) -> Sampler { Sampler(rawValue: options.sampler) ?? sampling.sampler }
+}
 
 /// The images a call asks for.
 package struct Request {
@@ -31,13 +37,22 @@ package struct Request {
   }
 }
 
+extension ImageStates {
+  /// The images of a range of the request, into the first places.
+  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
+    for (index, image) in range.enumerated() {
+      begin(index, seed: request.seeds?[image] ?? 0, noise: options.noise.map { $0 + image * latentCount }, options.randomNumbers)
+    }
+  }
+}
+
 extension Session {
   /// latents [count, C, S, S].
   @export(interface)
   package func denoise(
     _ request: Request, _ options: GenerateOptions, latents: UnsafeMutablePointer<Float>, progress: Progress
   ) throws(DitqError) {
-    try check(request, options)
+    try model.check(request, options)
     try exclusively { () throws(DitqError) in
       try forEachBatch(request, options, progress) { batch, range in
         (latents + range.lowerBound * model.config.latentCount).update(from: batch, count: range.count * model.config.latentCount)
@@ -50,8 +65,8 @@ extension Session {
   package func generate(
     _ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>, progress: Progress
   ) throws(DitqError) {
-    try check(request, options)
-    let imageCount = try requireImages()
+    try model.check(request, options)
+    let imageCount = try model.requireImages()
     try exclusively { () throws(DitqError) in
       let start = nanoseconds()
       try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
@@ -70,63 +85,92 @@ extension Session {
   ) throws(DitqError) {
     timings = Timings()
     let start = nanoseconds()
-    schedule.fillTimesteps(workspace.schedule, count: options.steps, model.config.compatibility)
+    arrange(options)
     let guidance = self.guidance(options)
     let batches = (request.count + batchLimit - 1) / batchLimit
     for batch in 0..<batches {
       let range = batch * batchLimit..<min(request.count, (batch + 1) * batchLimit)
       begin(request, options, range)
       for step in 0..<options.steps {
-        let before = nanoseconds()
         try take(step: step, options, guidance, images: range.count)
-        timings.addStep(seconds(since: before))
         try report(progress, .denoise, batch * options.steps + step + 1, batches * options.steps, start, workspace.latents)
       }
       try finish(workspace.latents, range)
     }
   }
 
-  /// Initial latents and labels of a batch.
-  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
-    let count = model.config.latentCount
-    for (index, image) in range.enumerated() {
-      let latents = workspace.latents + index * count
-      if let seeds = request.seeds {
-        TorchGenerator(seed: seeds[image], in: workspace.generators + index).fillNormal(latents, count: count)
+  /// One step of images that are kept outside, batch after batch: from `images` into `next`, which is whole when this returns.
+  func take(
+    step: Int, _ options: GenerateOptions, labels: UnsafePointer<Int32>, count: Int, of images: ImageStates, into next: ImageStates,
+    _ progress: Progress
+  ) throws(DitqError) {
+    try exclusively { () throws(DitqError) in
+      timings = Timings()
+      let start = nanoseconds()
+      arrange(options)
+      let guidance = self.guidance(options)
+      for first in stride(from: 0, to: count, by: batchLimit) {
+        let some = min(batchLimit, count - first)
+        workspace.images.copy(some, of: images, from: first, to: 0)
+        setLabels(labels + first, some)
+        try take(step: step, options, guidance, images: some)
+        next.copy(some, of: workspace.images, from: 0, to: first)
       }
-      if let noise = options.noise { latents.update(from: noise + image * count, count: count) }
-      workspace.labels[index] = request.labels[image]
-      workspace.labels[range.count + index] = Int32(model.config.classCount)
+      try report(progress, .denoise, step + 1, options.steps, start, next.latents)
     }
   }
 
+  /// The timesteps of a run.
+  func arrange(_ options: GenerateOptions) {
+    let spacing = model.sampler(options).spacing(steps: options.steps, of: schedule.alphaBars.count, model.config.compatibility)
+    schedule.fillTimesteps(workspace.schedule, count: options.steps, spacing)
+  }
+
+  /// Initial latents and labels of a batch.
+  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
+    workspace.images.begin(request, options, range)
+    setLabels(request.labels + range.lowerBound, range.count)
+  }
+
+  /// The labels of a batch, and of its other half "no class".
+  private func setLabels(_ labels: UnsafePointer<Int32>, _ images: Int) {
+    workspace.labels.update(from: labels, count: images)
+    (workspace.labels + images).update(repeating: Int32(model.config.classCount), count: images)
+  }
+
   private func take(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) throws(DitqError) {
+    let before = nanoseconds()
     let branches = prepare(step: step, options, guidance, images: images)
     try forward(x: workspace.latents, inputs: images, images: branches * images, output: workspace.prediction)
     advance(step: step, options, guidance, images: images)
+    timings.addStep(seconds(since: before))
   }
 
   /// Fills in the timesteps of a step; answers with its branches, 2 where it is guided.
   func prepare(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) -> Int {
-    let branches = guidance.isActive(step: step, of: options.steps) ? 2 : 1
-    for image in 0..<branches * images { workspace.timesteps[image] = Float(workspace.schedule[step]) }
+    let branches = guidance.isActive(step: step, of: options.steps) ? 2 : 1, settings = model.sampling
+    let timestep =
+      settings.prediction == .epsilon
+      ? Double(workspace.schedule[step]) : FlowEulerStep.timestep(step, of: options.steps, noiseTimestep: settings.noiseTimestep)
+    workspace.timesteps.update(repeating: Float(timestep * settings.timestepScale), count: branches * images)
     return branches
   }
 
   /// Takes the latents a step on, by what the network predicted for them.
   func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) {
-    let config = model.config, w = workspace, area = config.latentSize * config.latentSize
-    let isGuided = guidance.isActive(step: step, of: options.steps), timestep = Int(w.schedule[step])
-    let ddim = DDIMStep(
-      alphaBar: schedule.alphaBars[timestep],
-      nextAlphaBar: step + 1 < options.steps ? schedule.alphaBars[Int(w.schedule[step + 1])] : 1, eta: options.eta)
+    let config = model.config, w = workspace, area = config.latentSize * config.latentSize, count = config.latentCount
+    let sampler = model.sampler(options), place = StepPlace(step, of: options.steps, w.schedule, schedule.alphaBars)
+    let drawsNoise = sampler.drawsNoise(eta: options.eta), hasVariance = config.outputChannels > config.channels
     for image in 0..<images {
       let prediction = w.prediction + image * config.outputCount
-      if isGuided { guidance.mix(prediction, none: w.prediction + (images + image) * config.outputCount, area: area) }
-      if options.eta > 0 { TorchGenerator(resuming: w.generators + image).fillNormal(w.noise, count: config.latentCount) }
-      ddim.apply(
-        w.latents + image * config.latentCount, prediction: prediction, noise: options.eta > 0 ? UnsafePointer(w.noise) : nil,
-        count: config.latentCount)
+      if guidance.isActive(step: step, of: options.steps) {
+        guidance.mix(prediction, none: w.prediction + (images + image) * config.outputCount, area: area)
+      }
+      if drawsNoise { w.images.fillNoise(w.noise, image, draw: 1 + step, options.randomNumbers) }
+      let sampled = SampledImage(
+        x: w.images.latents + image * count, origin: w.images.origins + image * count, prediction: UnsafePointer(prediction),
+        variance: hasVariance ? UnsafePointer(prediction + count) : nil, noise: drawsNoise ? UnsafePointer(w.noise) : nil, count: count)
+      sampler.apply(sampled, at: place, eta: options.eta, model.sampling, config.compatibility)
     }
   }
 

@@ -1,5 +1,5 @@
-// The network in pieces: what comes before the blocks, each block, what comes after. Calibrating and comparing stop between them, so that
-// only what stands between two pieces has to be kept.
+// What calibrating and comparing share: the network in pieces, what comes before the blocks, each block, what comes after, so that only what
+// stands between two of them has to be kept; and the sampling run that both look at.
 
 enum Piece {
   case embedders
@@ -21,7 +21,31 @@ extension Model {
   }
 }
 
+extension GenerateOptions {
+  /// The guidance scale of the reference figures of the field.
+  static let measuredGuidance = 4.0
+}
+
+extension Model {
+  /// The sampling run on which models are calibrated and compared: guided, by DDIM where the model predicts noise.
+  func measuredRun(steps: Int) -> GenerateOptions {
+    var options = GenerateOptions()
+    (options.steps, options.guidanceScale) = (steps, GenerateOptions.measuredGuidance)
+    if sampling.prediction == .epsilon { options.sampler = Sampler.ddim.rawValue }
+    return options
+  }
+}
+
 extension Session {
+  /// What the network is given as timesteps in a run.
+  func timesteps(_ run: GenerateOptions) -> [Float] {
+    arrange(run)
+    return (0..<run.steps).map { step in
+      _ = prepare(step: step, run, guidance(run), images: 1)
+      return workspace.timesteps[0]
+    }
+  }
+
   /// Runs a piece of a network that works in this session's workspace, on its timesteps and labels: image i of `images` looks at latent i mod
   /// `inputs`.
   func run(_ piece: Piece, _ network: DiTForward, x: UnsafePointer<Float>, inputs: Int, images: Int) {

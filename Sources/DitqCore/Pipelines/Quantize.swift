@@ -58,6 +58,7 @@ final class Quantizer {
     guard plans.contains(where: { needsInputs($0) }) else { return }
     let run = try calibrationRun(options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed, progress)
     (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balancesChannels, options.calibrationTotalSteps)
+    record.guidanceScale = GenerateOptions.measuredGuidance
     (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
     if options.hasStaticRanges { record.observer = options.observer.name }
     if options.activations == .fixedPerStep { (record.bins, weights.bins.timesteps) = (run.timesteps, run.timesteps) }

@@ -8,7 +8,7 @@ package final class Report {
   /// Over all batches.
   var takenSteps = 0
   private let options: CompareOptions
-  private let timesteps: [Int]
+  private let timesteps: [String]
   private let layers: [ReportedLayer]
   /// [step][layer], layers in the order of `layers`.
   private var measures: [[LayerMeasure]]
@@ -16,9 +16,9 @@ package final class Report {
   /// Made when the comparison is finished, and alive as long as the report.
   private var texts: [UnsafeMutablePointer<CChar>] = []
 
-  init(_ reference: Model, _ model: Model, _ options: CompareOptions, timesteps: UnsafePointer<Int32>) {
+  init(_ reference: Model, _ model: Model, _ options: CompareOptions, timesteps: [Float]) {
     self.options = options
-    self.timesteps = (0..<options.steps).map { Int(timesteps[$0]) }
+    self.timesteps = timesteps.map(number)
     var layers: [ReportedLayer] = []
     for (number, (one, other)) in zip(reference.dit.linears, model.dit.linears).enumerated() {
       guard let weights = other.linear.integers else { continue }
@@ -82,7 +82,7 @@ package final class Report {
   private var json: String {
     let steps = Double(max(1, takenSteps))
     var text = "{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)"
-    text += ", \"guidance_scale\": \(CompareOptions.guidanceScale), \"free_running\": \(options.isFreeRunning)"
+    text += ", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)"
     text += ", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": \(list(predictions.map { $0.decibels }))"
     text += ", \"timesteps\": \(list(timesteps))"
     text += ", \"reference\": {\"weights_size\": \(sizes.reference), \"seconds_per_step\": \(referenceSeconds / steps)}"

@@ -95,10 +95,7 @@ extension Model {
   private var recordedJSON: String {
     var text = "{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\""
     text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
-    text += ", \"norm_eps\": \(config.secondNormEpsilon), \"sampler\": \(jsonLiteral(sampling.sampler))"
-    text += ", \"train_steps\": \(sampling.trainSteps), \"beta_start\": \(sampling.betaStart), \"beta_end\": \(sampling.betaEnd)"
-    if let steps = sampling.steps { text += ", \"steps\": \(steps)" }
-    if let scale = sampling.guidanceScale { text += ", \"guidance_scale\": \(scale)" }
+    text += ", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)"
     if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
     text += ", \"class_names\": ["
     for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }

@@ -48,7 +48,7 @@ package final class Session {
   /// Bytes it works in, and the memory itself unless the host gave it.
   let byteCount: Int
   private let memory: Block?
-  private let isBusy = Atomic<Bool>(false)
+  private let oneCall = OneCall()
   private let isCancelled = Atomic<Bool>(false)
   /// Of the last call.
   var timings: Timings
@@ -98,10 +98,8 @@ package final class Session {
 
   /// Runs a call; refuses a second one at the same time.
   func exclusively(_ body: () throws(DitqError) -> Void) throws(DitqError) {
-    guard isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
-      throw DitqError(.invalidArgument, "session: another call is in progress on it; make a session for each thread")
-    }
-    defer { isBusy.store(false, ordering: .releasing) }
+    try oneCall.begin("session: another call is in progress on it; make a session for each thread")
+    defer { oneCall.end() }
     isCancelled.store(false, ordering: .relaxed)
     try body()
   }
@@ -109,6 +107,19 @@ package final class Session {
   func checkpoint() throws(DitqError) {
     if isCancelled.load(ordering: .relaxed) { throw DitqError(.cancelled, "the call was cancelled") }
   }
+}
+
+/// Lets one call at a time onto what it guards.
+final class OneCall: Sendable {
+  private let isBusy = Atomic<Bool>(false)
+
+  func begin(_ refusal: String) throws(DitqError) {
+    guard isBusy.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged else {
+      throw DitqError(.invalidArgument, refusal)
+    }
+  }
+
+  func end() { isBusy.store(false, ordering: .releasing) }
 }
 
 /// Durations of the last call, in seconds.
@@ -130,12 +141,11 @@ struct SessionWorkspace {
   let transformer: DiTWorkspace
   let decoder: VAEWorkspace?
   let scratch: ThreadScratch
-  /// [batch, C, S, S], and the network's output for both halves of a guided batch.
-  let latents: UnsafeMutablePointer<Float>
+  /// Of a batch, and the network's output for both halves of a guided one.
+  let images: ImageStates
   let prediction: UnsafeMutablePointer<Float>
   /// Noise of one image.
   let noise: UnsafeMutablePointer<Float>
-  let generators: UnsafeMutablePointer<TorchGenerator.State>
   /// For both halves.
   let timesteps: UnsafeMutablePointer<Float>
   let labels: UnsafeMutablePointer<Int32>
@@ -144,12 +154,13 @@ struct SessionWorkspace {
   /// One decoded image before rounding.
   let image: UnsafeMutablePointer<Float>
 
+  var latents: UnsafeMutablePointer<Float> { images.latents }
+
   init(_ arena: inout Arena, _ model: Model, batchLimit: Int, threads: Int, tileRows: Int) {
     let config = model.config, images = 2 * batchLimit
-    latents = arena.floats(batchLimit, config.latentCount)
+    self.images = ImageStates(&arena, images: batchLimit, latentCount: config.latentCount)
     prediction = arena.floats(images, config.outputCount)
     noise = arena.floats(config.latentCount)
-    generators = arena.reserve(TorchGenerator.State.self, batchLimit)
     timesteps = arena.floats(images)
     labels = arena.reserve(Int32.self, images)
     schedule = arena.reserve(Int32.self, model.sampling.trainSteps)

@@ -15,6 +15,11 @@ package struct DitqError: Error {
     self.message = message
   }
 
+  /// "steps: 1 to 1000 expected, 0 found". Interpolating a string is much code each time: this is the one place.
+  init(_ status: Status, _ name: String, expected: String, found: String) {
+    self.init(status, name + ": " + expected + " expected, " + found + " found")
+  }
+
   /// The same error, said of a named thing: "vae/config.json: …".
   func said(of subject: String) -> DitqError { DitqError(status, "\(subject): \(message)") }
 }

@@ -56,6 +56,9 @@ package func jsonLiteral(_ text: String) -> String {
   return String(decoding: bytes, as: UTF8.self)
 }
 
+/// A number, without ".0" where it is whole.
+func number(_ value: Float) -> String { value == value.rounded() && value.magnitude < 1e9 ? "\(Int(value))" : "\(value)" }
+
 /// A JSON array of numbers.
 func list<T: CustomStringConvertible>(_ values: [T]) -> String {
   var text = "["

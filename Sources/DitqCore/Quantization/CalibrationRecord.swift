@@ -9,11 +9,11 @@ struct CalibrationRecord {
   var samples = 0
   var seed: UInt64 = 0
   /// Of the steps that were calibrated on; empty where nothing was.
-  var timesteps: [Int] = []
+  var timesteps: [Float] = []
   /// Timesteps that have ranges of their own.
-  var bins: [Int] = []
+  var bins: [Float] = []
   /// Share of all inputs of layers with static ranges that are clipped at some other steps, for other images; and each layer's largest.
-  var checkedTimesteps: [Int] = []
+  var checkedTimesteps: [Float] = []
   var clipped: [Double] = []
   var clippedByLayer: [(name: String, share: Double)] = []
   /// Layers that were given more bits to meet an error budget, and how many: 8, or 32 for float.
@@ -21,8 +21,8 @@ struct CalibrationRecord {
   /// In dB, as it was measured against the budget.
   var outputSQNR: Double?
 
-  /// Both halves of the guided batch are observed, at this scale.
-  static let guidanceScale = 4.0
+  /// Both halves of the guided batch are observed.
+  var guidanceScale = 0.0
 
   mutating func raise(_ name: String, to bits: Int) {
     raised.removeAll { $0.name == name }
@@ -32,13 +32,14 @@ struct CalibrationRecord {
   var json: String {
     var text = "{\"activations\": \"\(activations)\", \"weights\": \"\(weights)\""
     if !timesteps.isEmpty {
-      text += ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps)), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
-      text += ", \"seed\": \(seed), \"sampler\": \"ddim\", \"guidance_scale\": \(CalibrationRecord.guidanceScale), \"with_no_class\": true"
+      text +=
+        ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps.map(number))), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
+      text += ", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": true"
     }
     if !observer.isEmpty { text += ", \"observer\": \"\(observer)\"" }
-    if !bins.isEmpty { text += ", \"bins\": \(list(bins))" }
+    if !bins.isEmpty { text += ", \"bins\": \(list(bins.map(number)))" }
     if !checkedTimesteps.isEmpty {
-      text += ", \"checked_timesteps\": \(list(checkedTimesteps)), \"clipped\": \(list(clipped)), \"clipped_by_layer\": {"
+      text += ", \"checked_timesteps\": \(list(checkedTimesteps.map(number))), \"clipped\": \(list(clipped)), \"clipped_by_layer\": {"
       for (index, layer) in clippedByLayer.enumerated() { text += (index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.share)" }
       text += "}"
     }

@@ -1,5 +1,4 @@
-// DDIM (Song, Meng & Ermon 2021), equations 12 and 16, elementwise in double precision: sampling is a thousandth of the work, and this way
-// the order of operations is beyond doubt.
+// DDIM (Song, Meng & Ermon 2021), equations 12 and 16; η adds the noise.
 
 struct DDIMStep {
   /// ᾱ of this timestep and of the next one to come, which is 1 after the last.
@@ -11,16 +10,17 @@ struct DDIMStep {
   var sigma: Double { eta * ((1 - nextAlphaBar) / (1 - alphaBar)).squareRoot() * (1 - alphaBar / nextAlphaBar).squareRoot() }
 
   /// x ← √ᾱ' · x₀ + √(1 − ᾱ' − σ²) · ε + σ · noise, with x₀ = (x − √(1 − ᾱ) · ε) / √ᾱ.
-  func apply(_ x: UnsafeMutablePointer<Float>, prediction: UnsafePointer<Float>, noise: UnsafePointer<Float>?, count: Int) {
+  func apply(_ image: SampledImage) {
     let sigma = self.sigma
     let direction = max(0, 1 - nextAlphaBar - sigma * sigma).squareRoot()
     let signal = alphaBar.squareRoot(), spread = (1 - alphaBar).squareRoot(), nextSignal = nextAlphaBar.squareRoot()
-    for i in 0..<count {
-      let epsilon = Double(prediction[i])
-      let origin = (Double(x[i]) - spread * epsilon) / signal
+    for i in 0..<image.count {
+      let epsilon = Double(image.prediction[i])
+      let origin = (Double(image.x[i]) - spread * epsilon) / signal
       var next = nextSignal * origin + direction * epsilon
-      if let noise { next += sigma * Double(noise[i]) }
-      x[i] = Float(next)
+      if let noise = image.noise { next += sigma * Double(noise[i]) }
+      image.origin[i] = Float(origin)
+      image.x[i] = Float(next)
     }
   }
 }

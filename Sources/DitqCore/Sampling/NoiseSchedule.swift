@@ -1,5 +1,15 @@
 // NoiseSchedule: ᾱ of every training timestep, and which timesteps a run of n steps visits.
 
+/// How n timesteps of a run are chosen among the T of the training.
+enum TimestepSpacing {
+  /// i · ⌊T / n⌋: diffusers' "leading", and the official "ddimN" where n divides T.
+  case leading
+  /// The official code's respacing: the fractional stride (T − 1) / (n − 1), added up and rounded half to even, which includes both ends.
+  case respaced
+  /// n + 1 timesteps evenly from 0 to T − 1, rounded half to even, without the 0: diffusers' "linspace".
+  case bothEnds
+}
+
 struct NoiseSchedule {
   /// ᾱ_t = Π (1 − β), t from 0.
   let alphaBars: [Double]
@@ -16,17 +26,19 @@ struct NoiseSchedule {
   }
 
   /// The timesteps of a run, the noisiest first, into `timesteps` [count]; 1 ≤ count ≤ the training steps.
-  ///
-  /// diffusers' "leading" spacing: i · ⌊T / n⌋. The official code has the same where n divides T ("ddimN"); elsewhere it respaces with the
-  /// fractional stride (T − 1) / (n − 1), rounded half to even, which includes both ends.
-  func fillTimesteps(_ timesteps: UnsafeMutablePointer<Int32>, count: Int, _ compatibility: Compatibility) {
+  func fillTimesteps(_ timesteps: UnsafeMutablePointer<Int32>, count: Int, _ spacing: TimestepSpacing) {
     let total = alphaBars.count
-    let isRespaced = compatibility == .official && total % count != 0
-    let stride = isRespaced ? Double(total - 1) / Double(count - 1) : Double(total / count)
-    var current = 0.0
+    var sum = 0.0
     for i in 0..<count {
-      timesteps[count - 1 - i] = Int32(isRespaced ? current.rounded(.toNearestOrEven) : Double(i) * stride)
-      current += stride
+      let timestep: Double
+      switch spacing {
+      case .leading: timestep = Double(i * (total / count))
+      case .respaced:
+        timestep = sum
+        sum += Double(total - 1) / Double(max(1, count - 1))
+      case .bothEnds: timestep = Double(i + 1) * (Double(total - 1) / Double(count))
+      }
+      timesteps[count - 1 - i] = Int32(timestep.rounded(.toNearestOrEven))
     }
   }
 }

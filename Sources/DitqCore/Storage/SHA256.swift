@@ -7,7 +7,7 @@ struct SHA256 {
   ]
   private var byteCount: UInt64 = 0
   /// The bytes after the last whole block stand at its beginning.
-  private var partial = [UInt8](repeating: 0, count: 64)
+  private var partial = SIMD64<UInt8>()
 
   init() {}
 
@@ -17,26 +17,31 @@ struct SHA256 {
     var rest = bytes[...]
     if filled > 0 {
       let head = rest.prefix(64 - filled)
-      partial.withUnsafeMutableBytes { UnsafeMutableRawBufferPointer(rebasing: $0[filled...]).copyBytes(from: head) }
+      withUnsafeMutableBytes(of: &partial) { UnsafeMutableRawBufferPointer(rebasing: $0[filled...]).copyBytes(from: head) }
       guard filled + head.count == 64 else { return }
-      partial.withUnsafeBytes { compress(&state, $0) }
+      withUnsafeBytes(of: partial) { compress(&state, $0) }
       rest = rest.dropFirst(head.count)
     }
     let whole = rest.prefix(rest.count / 64 * 64)
     compress(&state, UnsafeRawBufferPointer(rebasing: whole))
-    partial.withUnsafeMutableBytes { $0.copyBytes(from: rest.dropFirst(whole.count)) }
+    withUnsafeMutableBytes(of: &partial) { $0.copyBytes(from: rest.dropFirst(whole.count)) }
   }
 
-  /// The 32 bytes for all that came so far.
-  func digest() -> [UInt8] {
+  /// The eight words for all that came so far.
+  func words() -> SIMD8<UInt32> {
     // A one bit, zeros, and the length in bits, so that the last block is full.
-    var padding = [UInt8](repeating: 0, count: 64 - Int((byteCount &+ 8) % 64))
+    let zeros = 64 - Int((byteCount &+ 8) % 64)
+    var padding = SIMD64<UInt8>(), padded = self
     padding[0] = 0x80
-    let bitCount = (byteCount &* 8).bigEndian
-    withUnsafeBytes(of: bitCount) { padding += $0 }
-    var padded = self
-    padding.withUnsafeBytes { padded.update($0) }
-    return (0..<32).map { UInt8(truncatingIfNeeded: padded.state[$0 / 4] >> UInt32(24 - $0 % 4 * 8)) }
+    withUnsafeBytes(of: padding) { padded.update(UnsafeRawBufferPointer(rebasing: $0[..<zeros])) }
+    withUnsafeBytes(of: (byteCount &* 8).bigEndian) { padded.update($0) }
+    return padded.state
+  }
+
+  /// Their 32 bytes.
+  func digest() -> [UInt8] {
+    let words = self.words()
+    return (0..<32).map { UInt8(truncatingIfNeeded: words[$0 / 4] >> UInt32(24 - $0 % 4 * 8)) }
   }
 }
 

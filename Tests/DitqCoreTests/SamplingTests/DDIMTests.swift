@@ -6,14 +6,7 @@ import Testing
 @testable import DitqCore
 
 private func stepped(_ step: DDIMStep, _ x: [Float], _ prediction: [Float], noise: [Float]? = nil) -> [Float] {
-  let buffer = Buffer(x)
-  if let noise {
-    noise.withUnsafeBufferPointer { step.apply(buffer.floats, prediction: prediction, noise: $0.baseAddress, count: x.count) }
-  } else {
-    step.apply(buffer.floats, prediction: prediction, noise: nil, count: x.count)
-  }
-  #expect(buffer.isIntact)
-  return buffer.values
+  sampled(x, prediction, noise: noise) { step.apply($0) }.x
 }
 
 @Suite("DDIM")

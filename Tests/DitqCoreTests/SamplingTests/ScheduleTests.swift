@@ -5,11 +5,11 @@ import Testing
 
 @testable import DitqCore
 
-private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: Int = 1000) -> [Int] {
+private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: Int = 1000, _ sampler: Sampler = .ddim) -> [Int] {
   var settings = SamplingSettings()
   settings.trainSteps = total
   var result = [Int32](repeating: -1, count: count)
-  NoiseSchedule(settings).fillTimesteps(&result, count: count, compatibility)
+  NoiseSchedule(settings).fillTimesteps(&result, count: count, sampler.spacing(steps: count, of: total, compatibility))
   return result.map { Int($0) }
 }
 
@@ -57,13 +57,27 @@ struct ScheduleTests {
     for (i, t) in found.reversed().enumerated() { #expect(abs(Double(t) - stride * Double(i)) <= 0.5 + 1e-9) }
   }
 
-  /// official-a lists as "ddpm.timesteps" what the public code's fractional stride makes of 8 steps. The library uses that stride only
-  /// where it must: over 1001 training steps, which 8 does not divide.
-  @Test("the fractional stride rounds as the public code's own lists do")
-  func respacedGolden() throws {
-    let listed = try Fixture.integers("ddpm.timesteps", in: "official-a/golden.json")
-    #expect(listed == (0..<8).reversed().map { Int((Double($0) * 999 / 7).rounded(.toNearestOrEven)) })
+  @Test("DDPM is respaced as the public code lists it, and as diffusers' scheduler does it")
+  func ancestral() throws {
+    #expect(timesteps(8, .official, of: 1000, .ddpm) == (try Fixture.integers("ddpm.timesteps", in: "official-a/golden.json")))
     #expect(timesteps(8, .official, of: 1001) == (0..<8).reversed().map { Int((Double($0) * 1000 / 7).rounded(.toNearestOrEven)) })
+    #expect(timesteps(250, .official, of: 1000, .ddpm).first == 999 && timesteps(1, .official, of: 1000, .ddpm) == [0])
+    #expect(timesteps(8, .diffusers, of: 1000, .ddpm) == timesteps(8, .diffusers))
+  }
+
+  @Test(
+    "DPM-Solver++ visits what diffusers listed, and no timestep twice however many there are",
+    arguments: [Compatibility.official, .diffusers])
+  func solver(compatibility: Compatibility) throws {
+    #expect(timesteps(8, compatibility, of: 1000, .dpmpp2M) == (try Fixture.integers("dpmpp2m.timesteps", in: "diffusers-a/golden.json")))
+    #expect(timesteps(12, compatibility, of: 1000, .dpmpp2M) == (try Fixture.integers("dpmpp2m.timesteps", in: "diffusers-b/golden.json")))
+    for total in [1, 2, 3, 10, 1000] {
+      for count in 1...Sampler.dpmpp2M.stepLimit(total) {
+        let found = timesteps(count, compatibility, of: total, .dpmpp2M)
+        let isRight = found[0] == total - 1 && found.last! >= 0 && zip(found, found.dropFirst()).allSatisfy { $0 > $1 }
+        #expect(isRight, "\(count) steps of \(total)")
+      }
+    }
   }
 
   @Test(

@@ -1,0 +1,98 @@
+// Run: a denoising under way, taken step by step with any session of its model. It keeps its images twice: a step reads one set and writes
+// the other, and they change places when it is complete, so that a step which was cancelled can be taken again. Allocates when it is made.
+
+package final class Run {
+  package let model: Model
+  package let count: Int
+  package private(set) var stepsTaken = 0
+  let fingerprint: SIMD8<UInt32>
+  /// As asked for, without the noise, which the latents have become.
+  let options: GenerateOptions
+  let labels: UnsafeMutablePointer<Int32>
+  /// Between two steps, and what the next one writes.
+  private(set) var images: ImageStates
+  private var next: ImageStates
+  private let memory: Block
+  private let oneCall = OneCall()
+
+  @export(interface)
+  package convenience init(_ model: Model, _ request: Request, _ options: GenerateOptions) throws(DitqError) {
+    try model.check(count: request.count)
+    try model.check(options)
+    // Before the labels are read: a count out of all proportion finds no memory.
+    try self.init(model, options, count: request.count)
+    try model.check(request, options)
+    labels.update(from: request.labels, count: count)
+    images.begin(request, options, 0..<count)
+  }
+
+  /// Room for so many images, to be filled in.
+  init(_ model: Model, _ options: GenerateOptions, count: Int, stepsTaken: Int = 0) throws(DitqError) {
+    var measure = Arena()
+    _ = Run.reserve(&measure, model, count)
+    memory = try Block(byteCount: try measure.checkedSize("run"), from: .system, for: "run")
+    var arena = Arena(memory.start)
+    (labels, images, next) = Run.reserve(&arena, model, count)
+    (self.model, self.count, self.stepsTaken, fingerprint) = (model, count, stepsTaken, model.fingerprint)
+    var kept = options
+    kept.noise = nil
+    self.options = kept
+  }
+
+  private typealias Memory = (labels: UnsafeMutablePointer<Int32>, images: ImageStates, next: ImageStates)
+
+  private static func reserve(_ arena: inout Arena, _ model: Model, _ count: Int) -> Memory {
+    let labels = arena.reserve(Int32.self, count), latentCount = model.config.latentCount
+    let images = ImageStates(&arena, images: count, latentCount: latentCount)
+    return (labels, images, ImageStates(&arena, images: count, latentCount: latentCount))
+  }
+
+  /// Takes a step; `progress` is told before it counts, and may still undo it. The result is how many steps are left.
+  @export(interface)
+  package func step(_ session: Session, progress: Progress) throws(DitqError) -> Int {
+    guard session.model === model || session.model.fingerprint == fingerprint else {
+      throw DitqError(.invalidArgument, "session: one of the run's model expected, one of another model found")
+    }
+    try exclusively { () throws(DitqError) in
+      guard stepsTaken < options.steps else {
+        throw DitqError(.invalidArgument, "run", expected: "a step that is left", found: "none")
+      }
+      try session.take(step: stepsTaken, options, labels: labels, count: count, of: images, into: next, progress)
+      (images, next) = (next, images)
+      stepsTaken += 1
+    }
+    return options.steps - stepsTaken
+  }
+
+  /// The latents, and what the network last took the finished ones for: [count, C, S, S] each.
+  @export(interface)
+  package func copy(latents: UnsafeMutablePointer<Float>?, guess: UnsafeMutablePointer<Float>?) throws(DitqError) {
+    try exclusively { () throws(DitqError) in
+      latents?.update(from: images.latents, count: count * images.latentCount)
+      guess?.update(from: images.origins, count: count * images.latentCount)
+    }
+  }
+
+  func exclusively(_ body: () throws(DitqError) -> Void) throws(DitqError) {
+    try oneCall.begin("run: another call is in progress on it")
+    defer { oneCall.end() }
+    try body()
+  }
+}
+
+extension Model {
+  /// SHA-256 of all that makes two models unable to go on with each other's runs, but for the weights themselves.
+  var fingerprint: SIMD8<UInt32> {
+    let c = config, s = sampling
+    var hash = SHA256()
+    for number in [
+      Int(c.compatibility.rawValue), c.hiddenSize, c.depth, c.headCount, c.patchSize, c.channels, c.outputChannels, c.latentSize, c.mlpSize,
+      c.classCount, Int(c.secondNormEpsilon.bitPattern), c.isPixelSpace ? 1 : 0, format.weightBits == 32 ? 1 : 0,
+      s.prediction == .velocity ? 1 : 0, s.trainSteps,
+    ] { withUnsafeBytes(of: UInt64(number).littleEndian) { hash.update($0) } }
+    for number in [s.betaStart, s.betaEnd, s.noiseTimestep, s.timestepScale] {
+      withUnsafeBytes(of: number.bitPattern.littleEndian) { hash.update($0) }
+    }
+    return hash.words()
+  }
+}

@@ -1,0 +1,51 @@
+// ImageStates: what is known of images between two steps, in memory of an arena. Their noise comes from each image's own seed, so that an image
+// is the same alone or in a batch. Relies on the two kinds of random numbers; refuses nothing.
+
+/// With the numbers of ditq.h.
+enum RandomNumbers: Int32 {
+  case torch = 0
+  case philox = 1
+}
+
+struct ImageStates {
+  let latentCount: Int
+  /// [images, C, S, S]: the latents, and what the network last took the finished ones for, 0 before the first step.
+  let latents: UnsafeMutablePointer<Float>
+  let origins: UnsafeMutablePointer<Float>
+  let seeds: UnsafeMutablePointer<UInt64>
+  let generators: UnsafeMutablePointer<TorchGenerator.State>
+
+  init(_ arena: inout Arena, images: Int, latentCount: Int) {
+    self.latentCount = latentCount
+    latents = arena.floats(images, latentCount)
+    origins = arena.floats(images, latentCount)
+    seeds = arena.reserve(UInt64.self, images)
+    generators = arena.reserve(TorchGenerator.State.self, images)
+  }
+
+  /// Before the first step: the latents that are given, else those of the seed.
+  func begin(_ image: Int, seed: UInt64, noise: UnsafePointer<Float>?, _ random: RandomNumbers) {
+    let target = latents + image * latentCount
+    seeds[image] = seed
+    _ = TorchGenerator(seed: seed, in: generators + image)
+    fillNoise(target, image, draw: 0, random)
+    if let noise { target.update(from: noise, count: latentCount) }
+    (origins + image * latentCount).update(repeating: 0, count: latentCount)
+  }
+
+  /// The noise of a draw: 0 for the first latents, 1 + s for step s. Draws of torch follow each other.
+  func fillNoise(_ values: UnsafeMutablePointer<Float>, _ image: Int, draw: Int, _ random: RandomNumbers) {
+    switch random {
+    case .torch: TorchGenerator(resuming: generators + image).fillNormal(values, count: latentCount)
+    case .philox: Philox.fillNormal(values, count: latentCount, seed: seeds[image], draw: draw)
+    }
+  }
+
+  /// Takes over `count` images of `other` from its place `start` on, into the places from `target` on.
+  func copy(_ count: Int, of other: ImageStates, from start: Int, to target: Int) {
+    (latents + target * latentCount).update(from: other.latents + start * latentCount, count: count * latentCount)
+    (origins + target * latentCount).update(from: other.origins + start * latentCount, count: count * latentCount)
+    (seeds + target).update(from: other.seeds + start, count: count)
+    (generators + target).update(from: other.generators + start, count: count)
+  }
+}
