@@ -11,6 +11,14 @@ extension String {
 /// Whether `a` stands before `b` in the order of their bytes.
 func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
+/// The indices of names in the order of their bytes, and one whose name another has too. One sort for all files that list names.
+@inline(never)
+func order(ofNames names: [String]) -> (order: [Int], repeated: Int?) {
+  let order = names.indices.sorted { precedes(names[$0], names[$1]) }
+  for place in order.indices.dropFirst() where names[order[place - 1]] == names[order[place]] { return (order, order[place]) }
+  return (order, nil)
+}
+
 extension String {
   func starts(withBytesOf prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
   func ends(withBytesOf suffix: String) -> Bool {
@@ -19,6 +27,11 @@ extension String {
 
   /// The text of NUL-terminated bytes, ill-formed UTF-8 repaired.
   package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
+}
+
+/// The text of some of these bytes, ill-formed UTF-8 repaired.
+func text(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> String {
+  String(decoding: UnsafeRawBufferPointer(rebasing: bytes[range]), as: UTF8.self)
 }
 
 /// The parts of a text between separators, at most `limit` of them; the last has what remains.
