@@ -30,7 +30,7 @@ package final class Model {
   package let parameterCount: Int
   private let transformerByteCount: Int
   private let decoderByteCount: Int
-  /// "safetensors" or "diffusers directory".
+  /// "safetensors", "ditq", "torch checkpoint", "torch checkpoint, \"ema\"" or "diffusers directory".
   package let source: String
   /// Kept alive: files that weights point into, and memory that was filled from them.
   /// The transformer's, then the decoder's.
