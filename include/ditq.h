@@ -131,14 +131,18 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
 /*
  * Open a model from a path:
  *   - a .ditq file: quantized, mapped into memory, ready at once;
- *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors, or sharded safetensors with an index);
+ *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors or torch .bin, whole or sharded with an
+ *     index);
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
- *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …).
- * Weights are F32, F16 or BF16, used in place from the mapped file; all arithmetic is float32.
+ *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …);
+ *   - the same layout as torch.save writes it since torch 1.6 (.pt): a dict of tensors, or one that holds it under "ema", "model" or
+ *     "state_dict", looked for in this order. The pickle is read, never run: a class or function that no tensor needs is refused by name.
+ * Weights are F32, F16 or BF16, used in place from the mapped file (copied only where torch saved them in another order than row-major);
+ * all arithmetic is float32.
  */
 ditq_status ditq_model_open(const char *DITQ_NONNULL path, const ditq_model_options *DITQ_NULLABLE options,
                             ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
-/* The same from the bytes of a safetensors file, which the caller keeps alive and unchanged until the model is closed. */
+/* The same from the bytes of one file (safetensors, .ditq or .pt), which the caller keeps alive and unchanged until the model is closed. */
 ditq_status ditq_model_open_memory(const void *DITQ_NONNULL data, size_t size, const ditq_model_options *DITQ_NULLABLE options,
                                    ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
 /* Sessions hold the model they were made from: closing it under them is allowed. */

@@ -17,7 +17,7 @@ struct GenerateCommand: ParsableCommand {
         ditq generate emoji.ditq --seed 100 --steps 20 --guidance 3 -o x.png --json
       """)
 
-  @Argument(help: "A .ditq or safetensors file, or a diffusers directory.") var model: String
+  @Argument(help: "A .ditq, safetensors or .pt file, or a diffusers directory.") var model: String
   @Option(
     name: .customLong("class"),
     help: ArgumentHelp("What to draw. Repeat it to draw several in turn. (default: 0)", valueName: "name|number")) var classes: [String] =

@@ -16,7 +16,7 @@ struct InspectCommand: ParsableCommand {
         ditq inspect DiT-XL-2-256/ --json
       """)
 
-  @Argument(help: "A .ditq or safetensors file, or a diffusers directory.") var model: String
+  @Argument(help: "A .ditq, safetensors or .pt file, or a diffusers directory.") var model: String
   @Flag(help: "Print the library's description, one JSON object with every layer.") var json = false
   @Flag(help: "Add a line for each linear layer of the transformer.") var layers = false
   @Flag(help: "First read every byte and compare the checksums that a .ditq file records.") var verify = false

@@ -24,7 +24,7 @@ struct QuantizeCommand: ParsableCommand {
           --rule '*.mlp.fc2=8' --rule '*.attn.proj=4:128a32' --rule 'blocks.0.*=float'
       """)
 
-  @Argument(help: "A float model: a safetensors file or a diffusers directory.") var model: String
+  @Argument(help: "A float model: a safetensors or .pt file, or a diffusers directory.") var model: String
   @Option(name: .short, help: ArgumentHelp("Where the quantized model goes.", valueName: "out.ditq")) var output: String
   @Option(help: "Bits of a weight.") var weights = WeightBits.eight
   @Option(

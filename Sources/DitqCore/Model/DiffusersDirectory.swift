@@ -10,11 +10,11 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in
-    let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model")
+    let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model", options.allocator)
     return try LoadedTransformer(tensors, config, .diffusers, PackedLayers(), options.allocator)
   }
   let decoder = try said(of: "vae") { () throws(DitqError) in
-    let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model")
+    let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model", options.allocator)
     return try LoadedDecoder(tensors, vae, options.allocator)
   }
   return Model(

@@ -18,7 +18,7 @@ package final class Model {
   package let parameterCount: Int
   private let transformerByteCount: Int
   private let decoderByteCount: Int
-  /// "safetensors" or "diffusers directory".
+  /// "safetensors", "ditq", "torch checkpoint", "torch checkpoint, \"ema\"" or "diffusers directory".
   package let source: String
   /// How it was quantized, a JSON object; nil for a float model.
   let calibration: String?

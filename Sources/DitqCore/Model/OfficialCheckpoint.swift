@@ -11,7 +11,7 @@ package struct OpenOptions {
   package init() {}
 }
 
-func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions) throws(DitqError) -> Model {
+func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ options: OpenOptions) throws(DitqError) -> Model {
   let recorded = try RecordedConfig(tensors)
   let patches = try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape
   let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
@@ -48,7 +48,7 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, _ options: OpenOptions)
   }
   return Model(
     config: config, format: recorded.format, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
-    decoder: decoder, source: recorded.isPacked ? "ditq" : "safetensors", calibration: recorded.calibration)
+    decoder: decoder, source: recorded.isPacked ? "ditq" : source, calibration: recorded.calibration)
 }
 
 /// What was given; else the heads of the public sizes, else 64 channels a head.

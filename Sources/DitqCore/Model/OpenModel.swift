@@ -1,4 +1,4 @@
-// Opening a model: tells by what stands under the path which reader is asked.
+// Opening a model: tells by what stands under the path, and by its first bytes, which reader is asked.
 
 extension Model {
   @export(interface)
@@ -17,9 +17,11 @@ extension Model {
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
-    let tensors = try readSafetensors(bytes, named: name)
+    let (tensors, source) =
+      isTorchFile(bytes.buffer)
+      ? try readTorchCheckpoint(bytes, named: name, options.allocator) : (try readSafetensors(bytes, named: name), "safetensors")
     do {
-      return try openOfficialCheckpoint(tensors, options)
+      return try openOfficialCheckpoint(tensors, from: source, options)
     } catch {
       throw error.said(of: name)
     }

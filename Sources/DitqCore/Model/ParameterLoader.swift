@@ -182,10 +182,10 @@ struct ParameterLoader {
     }
   }
 
-  /// Refuses the file where it holds tensors that were not asked for and whose names begin with none of `ignored`.
+  /// Refuses the file where it holds tensors that were not asked for, are no counters and whose names begin with none of `ignored`.
   func requireAllUsed(ignoring ignored: [String] = []) throws(DitqError) {
     for (index, tensor) in tensors.tensors.enumerated() where !used[index] {
-      guard ignored.contains(where: { tensor.name.starts(withBytesOf: $0) }) else {
+      guard tensor.isCounter || ignored.contains(where: { tensor.name.starts(withBytesOf: $0) }) else {
         throw DitqError(.unsupported, "\(tensor.name): a tensor that this architecture does not have")
       }
     }

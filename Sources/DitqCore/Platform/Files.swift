@@ -15,17 +15,21 @@ private func failure(_ doing: String, _ path: String) -> DitqError {
   return DitqError(number == ENOENT || number == ENOTDIR ? .notFound : .ioFailed, "\(path): cannot \(doing): \(systemReason(number))")
 }
 
-/// Bytes that stay where they are for as long as the object lives: a mapped file, or memory that the host keeps.
+/// Bytes that stay where they are for as long as the object lives: a mapped file, memory that the host keeps, or a block.
 package final class Bytes {
   package let start: UnsafeRawPointer
   package let count: Int
   private let mapped: Bool
+  private let block: Block?
 
   /// Memory of the caller, which outlives this object.
   @export(interface)
   package init(borrowing start: UnsafeRawPointer, count: Int) {
-    (self.start, self.count, mapped) = (start, count, false)
+    (self.start, self.count, mapped, block) = (start, count, false, nil)
   }
+
+  /// Memory that this object keeps.
+  init(_ block: Block) { (start, count, mapped, self.block) = (UnsafeRawPointer(block.start), block.byteCount, false, block) }
 
   /// A whole regular file, mapped for reading.
   @export(interface)
@@ -37,7 +41,7 @@ package final class Bytes {
     guard size >= 0 else { throw DitqError(.ioFailed, "\(path): a regular file expected") }
     guard size > 0 else { throw DitqError(.malformed, "\(path): the file is empty") }
     guard let address = ditqp_map_read(descriptor, size) else { throw failure("map", path) }
-    (start, count, mapped) = (UnsafeRawPointer(address), size, true)
+    (start, count, mapped, block) = (UnsafeRawPointer(address), size, true, nil)
   }
 
   deinit { if mapped { munmap(UnsafeMutableRawPointer(mutating: start), count) } }

@@ -1,5 +1,6 @@
 // Strings compared and ordered as bytes, and numbers as text. The standard library's String == compares canonical equivalents, for which
-// it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included.
+// it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included; so do the pieces
+// of an interpolation, in the facade too.
 
 extension String {
   static func == (a: String, b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
@@ -10,6 +11,14 @@ extension String {
 /// Whether `a` stands before `b` in the order of their bytes.
 func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
 
+/// The indices of names in the order of their bytes, and one whose name another has too. One sort for all files that list names.
+@inline(never)
+func order(ofNames names: [String]) -> (order: [Int], repeated: Int?) {
+  let order = names.indices.sorted { precedes(names[$0], names[$1]) }
+  for place in order.indices.dropFirst() where names[order[place - 1]] == names[order[place]] { return (order, order[place]) }
+  return (order, nil)
+}
+
 extension String {
   func starts(withBytesOf prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
   func ends(withBytesOf suffix: String) -> Bool {
@@ -18,6 +27,11 @@ extension String {
 
   /// The text of NUL-terminated bytes, ill-formed UTF-8 repaired.
   package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
+}
+
+/// The text of some of these bytes, ill-formed UTF-8 repaired.
+func text(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> String {
+  String(decoding: UnsafeRawBufferPointer(rebasing: bytes[range]), as: UTF8.self)
 }
 
 /// The parts of a text between separators, at most `limit` of them; the last has what remains.
@@ -64,4 +78,22 @@ func list<T: CustomStringConvertible>(_ values: [T]) -> String {
   var text = "["
   for (index, value) in values.enumerated() { text += (index == 0 ? "" : ", ") + value.description }
   return text + "]"
+}
+
+// MARK: - Interpolation
+
+/// Careful: the standard library's own are inlined wherever a sentence is made; in the shipped library that was a fifth of the code. These
+/// shadow them for the types that most sentences show.
+extension DefaultStringInterpolation {
+  @export(interface)
+  @inline(never)
+  package mutating func appendLiteral(_ literal: String) { literal.write(to: &self) }
+
+  @export(interface)
+  @inline(never)
+  package mutating func appendInterpolation(_ text: String) { text.write(to: &self) }
+
+  @export(interface)
+  @inline(never)
+  package mutating func appendInterpolation(_ number: Int) { String(number).write(to: &self) }
 }

@@ -128,11 +128,8 @@ private struct Reader {
   }
 
   func refuseRepeatedNames(_ members: [JSON.Member], _ start: Int) throws(DitqError) {
-    guard members.count > 1 else { return }
-    let order = members.indices.sorted { precedes(members[$0].name, members[$1].name) }
-    for (one, other) in zip(order, order.dropFirst()) where members[one].name == members[other].name {
-      throw malformed("member \(jsonLiteral(members[one].name)) stands twice", at: start)
-    }
+    guard members.count > 1, let repeated = order(ofNames: members.map { $0.name }).repeated else { return }
+    throw malformed("member \(jsonLiteral(members[repeated].name)) stands twice", at: start)
   }
 
   // MARK: Bytes

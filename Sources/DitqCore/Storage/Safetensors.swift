@@ -7,12 +7,8 @@
 //     byte 8 + N  data: row-major, little-endian elements. Offsets count from here; the tensors cover it to the end of the file
 //                   without holes or overlaps. Nothing is aligned unless the writer saw to it.
 
-/// What this reader accepts at most. The format itself bounds only the header.
 enum SafetensorsLimit {
   static let headerByteCount = 100_000_000
-  static let tensorCount = 100_000
-  static let nameByteCount = 1024
-  static let rank = 8
 }
 
 func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> TensorCollection {
@@ -23,8 +19,8 @@ func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> Te
     for member in members {
       if member.name == "__metadata__" { metadata = try readMetadata(member.value) } else { entries.append(try Entry(member)) }
     }
-    guard entries.count <= SafetensorsLimit.tensorCount else {
-      throw DitqError(.unsupported, "\(entries.count) tensors, more than \(SafetensorsLimit.tensorCount)")
+    guard entries.count <= TensorLimit.count else {
+      throw DitqError(.unsupported, "\(entries.count) tensors, more than \(TensorLimit.count)")
     }
     try checkCoverage(entries, dataStart: dataStart, fileEnd: bytes.count)
     return try TensorCollection(entries.map { $0.tensor(in: bytes.start + dataStart) }, metadata: metadata, in: [bytes])
@@ -74,8 +70,8 @@ private struct Entry {
   let end: Int
 
   init(_ member: JSON.Member) throws(DitqError) {
-    guard member.name.utf8.count <= SafetensorsLimit.nameByteCount else {
-      throw DitqError(.unsupported, "a tensor's name of \(member.name.utf8.count) bytes, more than \(SafetensorsLimit.nameByteCount)")
+    guard member.name.utf8.count <= TensorLimit.nameByteCount else {
+      throw DitqError(.unsupported, "a tensor's name of \(member.name.utf8.count) bytes, more than \(TensorLimit.nameByteCount)")
     }
     do throws(DitqError) {
       try self.init(name: member.name, member.value)
@@ -94,8 +90,8 @@ private struct Entry {
     }
     (self.name, self.dtype) = (name, dtype)
     self.shape = try sizes(shape, "shape")
-    guard self.shape.count <= SafetensorsLimit.rank else {
-      throw DitqError(.unsupported, "a shape of rank \(self.shape.count), more than \(SafetensorsLimit.rank)")
+    guard self.shape.count <= TensorLimit.rank else {
+      throw DitqError(.unsupported, "a shape of rank \(self.shape.count), more than \(TensorLimit.rank)")
     }
     let range = try sizes(offsets, "data_offsets")
     guard range.count == 2, range[0] <= range[1] else {
@@ -116,16 +112,6 @@ private struct Entry {
   }
 }
 
-private func byteCount(ofDtype dtype: String) -> Int? {
-  switch dtype {
-  case "F64", "I64", "U64": 8
-  case "F32", "I32", "U32": 4
-  case "F16", "BF16", "I16", "U16": 2
-  case "I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2": 1
-  default: nil
-  }
-}
-
 private func sizes(_ value: JSON, _ what: String) throws(DitqError) -> [Int] {
   guard let elements = value.array else { throw DitqError(.malformed, "\(what): an array expected, \(value.kindName) found") }
   var sizes: [Int] = []
@@ -134,16 +120,6 @@ private func sizes(_ value: JSON, _ what: String) throws(DitqError) -> [Int] {
     sizes.append(size)
   }
   return sizes
-}
-
-private func product(_ factors: [Int]) -> Int? {
-  var product = 1
-  for factor in factors {
-    let (next, overflow) = product.multipliedReportingOverflow(by: factor)
-    guard !overflow else { return nil }
-    product = next
-  }
-  return product
 }
 
 /// The tensors, in the order of their data, must follow each other without holes or overlaps, up to the end of the file. This also keeps

@@ -1,6 +1,13 @@
 // Tensor: a named array of numbers inside a file's bytes. TensorCollection: the tensors of a model, found by name.
 // Relies on Platform; knows no file format. Refuses two tensors of one name, and names the tensor in every error.
 
+/// What readers accept at most.
+enum TensorLimit {
+  static let count = 100_000
+  static let nameByteCount = 1024
+  static let rank = 8
+}
+
 /// The element types that weights may have.
 enum ElementType {
   case f32, f16, bf16
@@ -32,6 +39,9 @@ struct Tensor {
   let byteCount: Int
   let elementCount: Int
 
+  /// Whether it counts or indexes ("num_batches_tracked"), which is no weight.
+  var isCounter: Bool { dtype == "I64" }
+
   /// nil when these elements are no weights.
   var elementType: ElementType? {
     switch dtype {
@@ -41,6 +51,28 @@ struct Tensor {
     default: nil
     }
   }
+}
+
+/// Of an element, by its type in a file's words; nil where that is not known.
+func byteCount(ofDtype dtype: String) -> Int? {
+  switch dtype {
+  case "F64", "I64", "U64": 8
+  case "F32", "I32", "U32": 4
+  case "F16", "BF16", "I16", "U16": 2
+  case "I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2": 1
+  default: nil
+  }
+}
+
+/// nil where no Int can hold it.
+func product(_ factors: [Int]) -> Int? {
+  var product = 1
+  for factor in factors {
+    let (next, overflow) = product.multipliedReportingOverflow(by: factor)
+    guard !overflow else { return nil }
+    product = next
+  }
+  return product
 }
 
 extension Tensor {
@@ -58,11 +90,9 @@ final class TensorCollection {
   private let files: [Bytes]
 
   init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
-    let sorted = tensors.sorted { precedes($0.name, $1.name) }
-    for (one, other) in zip(sorted, sorted.dropFirst()) where one.name == other.name {
-      throw DitqError(.malformed, "\(one.name): two tensors of this name")
-    }
-    (self.tensors, self.metadata, self.files) = (sorted, metadata, files)
+    let (order, repeated) = order(ofNames: tensors.map { $0.name })
+    if let repeated { throw DitqError(.malformed, "\(tensors[repeated].name): two tensors of this name") }
+    (self.tensors, self.metadata, self.files) = (order.map { tensors[$0] }, metadata, files)
   }
 
   /// The tensors of several files as one collection.

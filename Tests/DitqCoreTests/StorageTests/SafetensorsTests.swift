@@ -232,20 +232,21 @@ final class ShardedSafetensorsTests {
     try write("two.safetensors", file([Sample(name: "b", shape: [1], data: bytes(2))], metadata: "{\"k\":\"v\"}"))
   }
 
-  private var refused: DitqError? { refusal { try openTensors(directory: directory, stem: "m") } }
+  private var refused: DitqError? { refusal { try openTensors(directory: directory, stem: "m", .system) } }
 
-  @Test("one file is read, even if there is an index beside it")
+  @Test("one file is read, even if there is an index or a pickle beside it")
   func oneFile() throws {
     try write("m.safetensors", small)
     try write(index: "nonsense")
-    #expect(try openTensors(directory: directory, stem: "m").tensors.count == 5)
+    try write("m.bin", [1])
+    #expect(try openTensors(directory: directory, stem: "m", .system).tensors.count == 5)
   }
 
   @Test("the shards of an index become one collection that keeps them open")
   func shards() throws {
     try writeShards()
     try write(index: #"{"metadata":{"total_size":12},"weight_map":{"c":"one.safetensors","b":"two.safetensors","a":"one.safetensors"}}"#)
-    let tensors = try openTensors(directory: directory, stem: "m")
+    let tensors = try openTensors(directory: directory, stem: "m", .system)
     #expect(tensors.tensors.map { $0.name } == ["a", "b", "c"])
     #expect(tensors.tensors.map { $0.start.loadUnaligned(as: Float.self) } == [1, 2, 3])
     #expect(tensors.metadata.map { $0.value } == ["v"])
@@ -289,11 +290,11 @@ final class ShardedSafetensorsTests {
     }
   }
 
-  @Test("a directory without tensors is not found, one with a pickle is unsupported")
+  @Test("a directory without tensors is not found, one with a bare pickle is unsupported")
   func nothing() throws {
     #expect(refused?.status == .notFound)
-    #expect(refused?.message == "\(directory): neither m.safetensors nor m.safetensors.index.json found")
-    try write("m.bin", [1])
-    #expect(refused?.status == .unsupported && refused?.message.contains("m.bin: a torch pickle; this version reads safetensors") == true)
+    #expect(refused?.message == "\(directory): neither m.safetensors nor m.bin found, nor an index of either")
+    try write("m.bin", [0x80, 2, 0x7d, 0x71, 0, 0x28, 0x58, 3, 0, 0])
+    #expect(refused?.status == .unsupported && refused?.message.contains("m.bin: a zip file expected, a bare pickle found") == true)
   }
 }

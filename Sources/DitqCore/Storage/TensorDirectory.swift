@@ -1,21 +1,28 @@
-// ShardedSafetensors: the tensors of a model directory, in one file or in the shards that an index names. Relies on Safetensors and JSON.
-// Refuses shards outside the directory, and shards that hold more, less or other tensors than the index says.
+// TensorDirectory: the tensors of a model directory, in one file or in the shards that an index names, safetensors or torch's. Relies on
+// Safetensors, TorchCheckpoint and JSON. Refuses shards outside the directory, and shards that hold more, less or other tensors than the
+// index says.
 
-/// The tensors of DIR/STEM.safetensors or, if there is none, of the shards in DIR/STEM.safetensors.index.json.
-func openTensors(directory: String, stem: String) throws(DitqError) -> TensorCollection {
-  let file = "\(directory)/\(stem).safetensors"
-  if exists(file) { return try readSafetensors(Bytes(mapping: file), named: file) }
-  let index = "\(file).index.json"
-  if exists(index) {
+/// The tensors of DIR/STEM.safetensors or of the shards in DIR/STEM.safetensors.index.json; if there is neither, the same with .bin.
+func openTensors(directory: String, stem: String, _ allocator: Allocator) throws(DitqError) -> TensorCollection {
+  for suffix in [".safetensors", ".bin"] {
+    let file = "\(directory)/\(stem)\(suffix)"
+    if exists(file) { return try openTensors(file, allocator) }
+    let index = "\(file).index.json"
+    guard exists(index) else { continue }
     do throws(DitqError) {
-      return try openShards(in: directory, try readIndex(index))
+      return try openShards(in: directory, try readIndex(index, suffix), allocator)
     } catch {
       throw error.said(of: index)
     }
   }
-  let pickle = "\(directory)/\(stem).bin"
-  if exists(pickle) { throw DitqError(.unsupported, "\(pickle): a torch pickle; this version reads safetensors") }
-  throw DitqError(.notFound, "\(directory): neither \(stem).safetensors nor \(stem).safetensors.index.json found")
+  throw DitqError(.notFound, "\(directory): neither \(stem).safetensors nor \(stem).bin found, nor an index of either")
+}
+
+/// The reader goes by the name: in a directory, that says what a file is.
+private func openTensors(_ path: String, _ allocator: Allocator) throws(DitqError) -> TensorCollection {
+  let bytes = try Bytes(mapping: path)
+  return path.ends(withBytesOf: ".bin")
+    ? try readTorchCheckpoint(bytes, named: path, allocator).tensors : try readSafetensors(bytes, named: path)
 }
 
 private func exists(_ path: String) -> Bool { if case .nothing = kind(of: path) { false } else { true } }
@@ -27,30 +34,31 @@ private struct Assignment {
 }
 
 /// What the index assigns, ordered by shard and then by tensor.
-private func readIndex(_ path: String) throws(DitqError) -> [Assignment] {
+private func readIndex(_ path: String, _ suffix: String) throws(DitqError) -> [Assignment] {
   let bytes = try Bytes(mapping: path)
   guard let map = try JSON(parsing: bytes.buffer).member("weight_map")?.members else {
     throw DitqError(.malformed, "an object with an object \"weight_map\" expected")
   }
-  var assignments: [Assignment] = []
+  var assignments: [Assignment] = [], keys: [String] = []
   for member in map {
     guard let shard = member.value.string else {
       throw DitqError(.malformed, "\(member.name): the name of a shard expected, \(member.value.kindName) found")
     }
-    guard shard.ends(withBytesOf: ".safetensors"), !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0) else {
-      throw DitqError(.malformed, "\(member.name): the plain name of a .safetensors file expected, \(jsonLiteral(shard)) found")
+    guard shard.ends(withBytesOf: suffix), !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0) else {
+      throw DitqError(.malformed, "\(member.name): the plain name of a \(suffix) file expected, \(jsonLiteral(shard)) found")
     }
     assignments.append(Assignment(tensor: member.name, shard: shard))
+    keys.append(shard + "\0" + member.name)
   }
-  return assignments.sorted { $0.shard == $1.shard ? precedes($0.tensor, $1.tensor) : precedes($0.shard, $1.shard) }
+  return order(ofNames: keys).order.map { assignments[$0] }
 }
 
-private func openShards(in directory: String, _ assignments: [Assignment]) throws(DitqError) -> TensorCollection {
+private func openShards(in directory: String, _ assignments: [Assignment], _ allocator: Allocator) throws(DitqError) -> TensorCollection {
   var shards: [TensorCollection] = []
   var rest = assignments[...]
   while let name = rest.first?.shard {
     let path = "\(directory)/\(name)"
-    let shard = try readSafetensors(Bytes(mapping: path), named: path)
+    let shard = try openTensors(path, allocator)
     let assigned = rest.prefix { $0.shard == name }
     try check(shard, named: name, holds: assigned)
     shards.append(shard)
