@@ -27,31 +27,46 @@
 
 /// Finished sums of floats, as they are written: a vector each sixteen columns.
 public protocol FloatSums: RowSums {
-  func write(to p: UnsafeMutablePointer<Float>)
+  /// With a bias added, where there is one.
+  func write(to p: UnsafeMutablePointer<Float>, _ bias: UnsafePointer<Float>?)
 }
 
-extension OneVector: FloatSums {
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) { Kernels.store(x, p) }
-}
-
-extension TwoVectors: FloatSums {
-  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>) {
-    Kernels.store(x, p)
-    Kernels.store(y, p + 16)
+extension KernelSet {
+  @inlinable @inline(__always) static func write(_ x: Lanes, _ p: UnsafeMutablePointer<Float>, _ bias: UnsafePointer<Float>?) {
+    if let bias { store(x + load(bias), p) } else { store(x, p) }
   }
 }
 
-/// sums [T.rows][32] = tile [depth][T.rows] · panel [depth][32], floats.
+extension OneVector: FloatSums {
+  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>, _ bias: UnsafePointer<Float>?) {
+    Kernels.write(x, p, bias)
+  }
+}
+
+extension TwoVectors: FloatSums {
+  @inlinable @inline(__always) public func write(to p: UnsafeMutablePointer<Float>, _ bias: UnsafePointer<Float>?) {
+    Kernels.write(x, p, bias)
+    Kernels.write(y, p + 16, bias.map { $0 + 16 })
+  }
+}
+
+/// tile [depth][T.rows] · panel [depth][32], floats: into sums [T.rows][32], or with the bias into the lines of the output.
 @frozen public struct FloatProduct<Kernels: KernelSet>: TileBody {
   public typealias Sums = Kernels.Floats
   @usableFromInline let tile: UnsafePointer<Float>
   @usableFromInline let panel: UnsafePointer<Float>
   @usableFromInline let depth: Int
-  @usableFromInline let sums: UnsafeMutablePointer<Float>
+  @usableFromInline let target: UnsafeMutablePointer<Float>
+  @usableFromInline let stride: Int
+  @usableFromInline let bias: UnsafePointer<Float>?
 
   @inlinable @inline(__always)
-  init(tile: UnsafePointer<Float>, panel: UnsafePointer<Float>, depth: Int, sums: UnsafeMutablePointer<Float>) {
-    (self.tile, self.panel, self.depth, self.sums) = (tile, panel, depth, sums)
+  init(
+    tile: UnsafePointer<Float>, panel: UnsafePointer<Float>, depth: Int, _ sums: UnsafeMutablePointer<Float>,
+    _ line: UnsafeMutablePointer<Float>?, _ stride: Int, _ bias: UnsafePointer<Float>?
+  ) {
+    (self.tile, self.panel, self.depth) = (tile, panel, depth)
+    (target, self.stride, self.bias) = (line ?? sums, line == nil ? 32 : stride, line == nil ? nil : bias)
   }
 
   @inlinable @inline(__always)
@@ -59,7 +74,7 @@ extension TwoVectors: FloatSums {
     var column = 0
     while column < 32 {
       let product = Kernels.accumulate(T.self, UnsafeRawPointer(tile), UnsafeRawPointer(panel + column), depth)
-      product.forEachRow(from: 0) { row, values in values.write(to: sums + row * 32 + column) }
+      product.forEachRow(from: 0) { row, values in values.write(to: target + row * stride + column, bias.map { $0 + column }) }
       column += Sums.width
     }
   }

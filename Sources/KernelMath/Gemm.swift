@@ -3,14 +3,22 @@
 
 import CKernels
 
+extension ditqk_output {
+  /// Whether finished sums go straight out: + bias alone, all 32 columns.
+  @inlinable @inline(__always)
+  func isPlain(_ column: Int) -> Bool { gelu == 0 && factors == nil && accumulate == 0 && columns - column >= 32 }
+}
+
 extension KernelSet {
   @inlinable @inline(__always)
   public static func gemm(_ g: ditqk_gemm) {
     var panel = g.panels!
     var column = 0
     while column < g.output.columns {
-      forEachTile(g.output, column) { row, rows, sums in
-        choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums: sums))
+      let isPlain = g.output.isPlain(column), bias = g.output.bias.map { $0 + column }
+      forEachTile(g.output, column, isPlain) { row, rows, sums in
+        let line = isPlain ? g.output.values + row * g.output.stride + column : nil
+        choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums, line, g.output.stride, bias))
       } value: { _, _, sum in
         sum
       }
@@ -21,35 +29,56 @@ extension KernelSet {
 
   /// One panel of integers: exact sums a group, then to floats, scaled and added up over the groups.
   @inlinable @inline(__always)
-  public static func gemm(_ g: ditqk_gemm_u8) {
-    forEachTile(g.output, 0) { row, rows, sums in
-      choose(rows, IntegerProduct<Self>(tile: g.tiles + row * g.depth, g, sums: sums))
+  public static func gemm(_ arguments: UnsafePointer<ditqk_gemm_u8>) {
+    let g = arguments.pointee
+    var next = g.next
+    let share = (g.next_size * tileRows / g.output.rows + 63) & ~63, end = g.next.map { $0 + g.next_size }
+    let isDirect = g.output.isPlain(0) && g.group >= g.depth
+    forEachTile(g.output, 0, isDirect) { row, rows, sums in
+      let line = isDirect ? g.output.values + row * g.output.stride : nil
+      choose(rows, IntegerProduct<Self>(arguments, row: row, sums: sums, line: line))
+      if let start = next, let end {
+        let stop = start + share < end ? start + share : end
+        prefetch(from: start, to: stop)
+        next = stop
+      }
     } value: { row, i, sum in
-      sum.addingProduct(Lanes(repeating: -g.row_zeros[row]), load(g.weight_sums + i)) * Lanes(repeating: g.row_scales[row])
+      dequantized(sum, load(g.weight_sums + i), zero: g.row_zeros[row], scale: g.row_scales[row])
     }
   }
 
-  /// Calls `body` to fill the sums [rows][32] of each tile, makes values of sixteen of them at a time, and puts these out.
+  @inlinable @inline(__always)
+  static func prefetch(from start: UnsafeRawPointer, to end: UnsafeRawPointer) {
+    var line = start
+    while line < end {
+      ditqk_prefetch_read(line)
+      line += 64
+    }
+  }
+
+  /// Σ over groups of scale · Σ q·p as a sum of products of what q and p stand for.
+  @inlinable @inline(__always)
+  static func dequantized(_ sum: Lanes, _ weightSum: Lanes, zero: Float, scale: Float) -> Lanes {
+    sum.addingProduct(Lanes(repeating: -zero), weightSum) * Lanes(repeating: scale)
+  }
+
+  /// Calls `body` to fill the sums [rows][32] of each tile; unless that puts them out itself, makes values of them and does.
   @inlinable @inline(__always)
   static func forEachTile(
-    _ output: ditqk_output, _ column: Int, _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
-    value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+    _ output: ditqk_output, _ column: Int, _ isDirect: Bool,
+    _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void, value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
   ) {
     // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
-    var scratch = InlineArray<28, Lanes>(repeating: .zero)
+    // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
+    var scratch = InlineArray<29, Lanes>(repeating: .zero)
     withUnsafeMutableBytes(of: &scratch) { bytes in
-      let sums = bytes.baseAddress!.assumingMemoryBound(to: Float.self)
+      let sums = bytes.baseAddress!.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Float.self)
       var row = 0
       while row < output.rows {
         let rows = output.rows - row < tileRows ? output.rows - row : tileRows
-        for i in 0..<rows {
-          let line = output.values + (row + i) * output.stride + column
-          ditqk_prefetch_write(line)
-          ditqk_prefetch_write(line + 16)
-        }
         body(row, rows, sums)
-        if output.gelu == 0 && output.factors == nil && output.accumulate == 0 && output.columns - column >= 32 {
-          putOut(output, sums, row, rows, column, value)
+        if output.isPlain(column) {
+          if !isDirect { putOut(output, sums, row, rows, column, value) }
         } else {
           for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
         }
@@ -58,19 +87,18 @@ extension KernelSet {
     }
   }
 
-  /// The plain epilogue, + bias alone, of all 32 columns of some rows.
+  /// The plain epilogue of some rows.
   @inlinable @inline(__always)
   static func putOut(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
     _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
   ) {
-    var out = g.values + firstRow * g.stride + column
+    var line = g.values + firstRow * g.stride + column
+    let bias = g.bias.map { $0 + column }
     for row in 0..<rows {
-      var x = value(firstRow + row, 0, load(sums + row * 32)), y = value(firstRow + row, 16, load(sums + row * 32 + 16))
-      if let bias = g.bias { (x, y) = (x + load(bias + column), y + load(bias + column + 16)) }
-      store(x, out)
-      store(y, out + 16)
-      out += g.stride
+      write(value(firstRow + row, 0, load(sums + row * 32)), line, bias)
+      write(value(firstRow + row, 16, load(sums + row * 32 + 16)), line + 16, bias.map { $0 + 16 })
+      line += g.stride
     }
   }
 

@@ -6,14 +6,37 @@ import CKernels
 /// Sums of 8-bit products of one row.
 public protocol IntegerSums: RowSums {
   /// sums [width] ← or += float(sum) · scale, fused.
-  func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool)
+  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>)
+  /// Sums of the only group, dequantized and with the bias straight into the output.
+  func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters)
+}
+
+/// What sums of integers are turned to floats by, at some columns of a panel.
+@frozen public struct RowParameters {
+  public let scales: UnsafePointer<Float>
+  public let weightSums: UnsafePointer<Float>
+  public let bias: UnsafePointer<Float>?
+  public let zero: Float
+  public let scale: Float
+
+  @inlinable @inline(__always)
+  init(scales: UnsafePointer<Float>, weightSums: UnsafePointer<Float>, bias: UnsafePointer<Float>?, zero: Float, scale: Float) {
+    (self.scales, self.weightSums, self.bias, self.zero, self.scale) = (scales, weightSums, bias, zero, scale)
+  }
 }
 
 extension KernelSet {
   @inlinable @inline(__always)
-  public static func flush(_ x: SIMD16<Int32>, _ sums: UnsafeMutablePointer<Float>, _ scales: UnsafePointer<Float>, _ isFirst: Bool) {
+  public static func flush(_ x: SIMD16<Int32>, _ sums: UnsafeMutablePointer<Float>, _ isFirst: Bool, _ scales: UnsafePointer<Float>) {
     let values = ditqk_floats(x)
     store(isFirst ? values * load(scales) : load(UnsafePointer(sums)).addingProduct(values, load(scales)), sums)
+  }
+
+  /// Sixteen columns from `i` on.
+  @inlinable @inline(__always)
+  public static func finish(_ x: SIMD16<Int32>, _ i: Int, _ line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
+    let sum = ditqk_floats(x) * load(p.scales + i)
+    write(dequantized(sum, load(p.weightSums + i), zero: p.zero, scale: p.scale), line + i, p.bias.map { $0 + i })
   }
 }
 
@@ -34,41 +57,54 @@ extension KernelSet {
       x = x &+ weights &* SIMD16(repeating: Int32(truncatingIfNeeded: (bytes >> UInt32(8 * i)) & 0xff))
     }
   }
-  @inlinable @inline(__always) public func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool) {
-    Kernels.flush(x, sums, scales, isFirst)
+  @inlinable @inline(__always)
+  public func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
+    Kernels.flush(x, sums, isFirst, scales)
+  }
+  @inlinable @inline(__always) public func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) {
+    Kernels.finish(x, 0, line, parameters)
   }
 }
 
-/// sums [T.rows][32] = Σ over groups of scale · (tile · panel).
+/// A tile times a panel: sums [T.rows][32] = Σ over groups of scale · (tile · panel), or where `line` is given the only group put out there.
 @frozen public struct IntegerProduct<Kernels: KernelSet>: TileBody {
   public typealias Sums = Kernels.Integers
-  @usableFromInline let tile: UnsafePointer<UInt8>
-  @usableFromInline let panel: UnsafePointer<Int8>
-  @usableFromInline let scales: UnsafePointer<Float>
-  @usableFromInline let depth: Int
-  @usableFromInline let group: Int
+  @usableFromInline let g: UnsafePointer<ditqk_gemm_u8>
+  @usableFromInline let row: Int
   @usableFromInline let sums: UnsafeMutablePointer<Float>
+  @usableFromInline let line: UnsafeMutablePointer<Float>?
 
   @inlinable @inline(__always)
-  init(tile: UnsafePointer<UInt8>, _ g: ditqk_gemm_u8, sums: UnsafeMutablePointer<Float>) {
-    (self.tile, panel, scales, depth, group, self.sums) = (tile, g.panel, g.scales, g.depth, g.group, sums)
+  init(_ g: UnsafePointer<ditqk_gemm_u8>, row: Int, sums: UnsafeMutablePointer<Float>, line: UnsafeMutablePointer<Float>?) {
+    (self.g, self.row, self.sums, self.line) = (g, row, sums, line)
   }
 
   @inlinable @inline(__always)
   public func run<T: Tile>(_: T.Type) where T.Sums == Sums {
+    let depth = g.pointee.depth, group = g.pointee.group
+    let tile = UnsafeRawPointer(g.pointee.tiles + row * depth)
     var column = 0
     while column < 32 {
-      var start = 0
-      var scale = scales + column
-      while start < depth {
-        let count = depth - start < group ? depth - start : group
-        let product = Kernels.accumulate(
-          T.self, UnsafeRawPointer(tile + start * T.rows), UnsafeRawPointer(panel + start * 32 + column * 4), count / 4)
-        product.forEachRow(from: 0) { row, values in
-          values.flush(to: sums + row * 32 + column, scales: scale, isFirst: start == 0)
+      let panel = UnsafeRawPointer(g.pointee.panel + column * 4)
+      if let line {
+        let stride = g.pointee.output.stride, scales = g.pointee.scales + column, sums = g.pointee.weight_sums + column
+        let bias = g.pointee.output.bias.map { $0 + column }, rowScales = g.pointee.row_scales + row, zeros = g.pointee.row_zeros + row
+        Kernels.accumulate(T.self, tile, panel, depth / 4).forEachRow(from: 0) { i, values in
+          values.finish(
+            to: line + i * stride + column,
+            RowParameters(scales: scales, weightSums: sums, bias: bias, zero: zeros[i], scale: rowScales[i]))
         }
-        start += count
-        scale += 32
+      } else {
+        var start = 0
+        var scale = g.pointee.scales + column
+        while start < depth {
+          let count = depth - start < group ? depth - start : group
+          Kernels.accumulate(T.self, tile + start * T.rows, panel + start * 32, count / 4).forEachRow(from: 0) { i, values in
+            values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
+          }
+          start += count
+          scale += 32
+        }
       }
       column += Sums.width
     }

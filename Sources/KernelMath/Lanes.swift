@@ -53,6 +53,8 @@ extension KernelSet {
 
   @inlinable @inline(__always) public static func larger(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: x .< y) }
 
+  @inlinable @inline(__always) public static func smaller(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: y .< x) }
+
   @inlinable @inline(__always) public static func largest(_ x: Lanes) -> Float {
     let eight = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
     let four = eight.lowHalf.replacing(with: eight.highHalf, where: eight.lowHalf .< eight.highHalf)

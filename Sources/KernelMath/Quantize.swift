@@ -5,43 +5,88 @@ import CKernels
 
 extension KernelSet {
   @inlinable @inline(__always)
-  public static func quantizeRow(
-    _ x: UnsafePointer<Float>, _ depth: Int, _ row: Int, _ rows: Int, _ tile: UnsafeMutablePointer<UInt8>,
-    _ scale: UnsafeMutablePointer<Float>, _ zero: UnsafeMutablePointer<Float>
+  public static func rowRange(
+    _ x: UnsafePointer<Float>, _ depth: Int, _ scale: UnsafeMutablePointer<Float>, _ zero: UnsafeMutablePointer<Float>
   ) {
-    var low = Lanes.zero, high = Lanes.zero
-    forEachLanes(depth) { i, lanes in
-      let values = load(x, at: i, lanes)
-      low = low.replacing(with: values, where: values .< low)
-      high = larger(high, values)
+    // Two of each, so that they do not wait for each other.
+    var low = Lanes.zero, high = Lanes.zero, otherLow = Lanes.zero, otherHigh = Lanes.zero
+    var i = 0
+    while i + 32 <= depth {
+      // Rows are read for the first time here, and the hardware does not look beyond a page.
+      ditqk_prefetch_read(x + i + 1024)
+      ditqk_prefetch_read(x + i + 1040)
+      let values = load(x + i), others = load(x + i + 16)
+      (low, high) = (smaller(low, values), larger(high, values))
+      (otherLow, otherHigh) = (smaller(otherLow, others), larger(otherHigh, others))
+      i += 32
     }
-    let top = largest(high), bottom = -largest(Lanes.zero - low)
+    forEachLanes(depth - i) { k, lanes in
+      let values = load(x + i, at: k, lanes)
+      (low, high) = (smaller(low, values), larger(high, values))
+    }
+    let top = largest(larger(high, otherHigh)), bottom = -largest(Lanes.zero - smaller(low, otherLow))
     // A range so small that its inverse is infinite is a range of 0.
     let step = (top - bottom) / 255
     scale.pointee = step < Float.leastNormalMagnitude ? 0 : step
     zero.pointee = scale.pointee > 0 ? rounded(-bottom / scale.pointee) : 0
-    quantizeRow(x, depth, row, rows, tile, scale: scale.pointee, zero: zero.pointee)
   }
 
   @inlinable @inline(__always)
-  public static func quantizeRow(
-    _ x: UnsafePointer<Float>, _ depth: Int, _ row: Int, _ rows: Int, _ tile: UnsafeMutablePointer<UInt8>, scale: Float, zero: Float
+  public static func quantizeRows(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
+    _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int
   ) {
-    let inverse = Lanes(repeating: scale > 0 ? 1 / scale : 0), offset = Lanes(repeating: zero)
-    let target = UnsafeMutableRawPointer(tile) + row * 4
-    forEachLanes(depth) { i, lanes in
-      let q = quantized(load(x, at: i, lanes), inverse, offset)
-      let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
+    let target = UnsafeMutableRawPointer(tile)
+    let whole = count == 4 ? depth & ~15 : 0
+    if count == 4 { quantizeFour(rows, tileRows, whole, scales, zeros, target) }
+    for row in 0..<count { quantizeRow(rows[row]!, whole, depth, scales[row], zeros[row], target + row * 4, tileRows) }
+    // Tiles are a multiple of eight deep.
+    let words = (depth + 3) / 4
+    if words % 2 == 1 { for row in 0..<count { (target + (words * tileRows + row) * 4).storeBytes(of: 0, as: UInt32.self) } }
+  }
+
+  /// Four rows side by side, sixteen inputs at a time.
+  @inlinable @inline(__always)
+  static func quantizeFour(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
+    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer
+  ) {
+    let a = rows[0]!, b = rows[1]!, c = rows[2]!, d = rows[3]!
+    let scaleA = inverse(scales[0]), scaleB = inverse(scales[1]), scaleC = inverse(scales[2]), scaleD = inverse(scales[3])
+    let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[1]), zeroC = Lanes(repeating: zeros[2]),
+      zeroD = Lanes(repeating: zeros[3])
+    var out = target
+    var i = 0
+    while i < depth {
+      let words = ditqk_interleave(
+        ditqk_narrow(quantized(load(a + i), scaleA, zeroA)), ditqk_narrow(quantized(load(b + i), scaleB, zeroB)),
+        ditqk_narrow(quantized(load(c + i), scaleC, zeroC)), ditqk_narrow(quantized(load(d + i), scaleD, zeroD)))
+      out.storeBytes(of: words.lowHalf.lowHalf, as: SIMD4<UInt32>.self)
+      (out + count * 4).storeBytes(of: words.lowHalf.highHalf, as: SIMD4<UInt32>.self)
+      (out + count * 8).storeBytes(of: words.highHalf.lowHalf, as: SIMD4<UInt32>.self)
+      (out + count * 12).storeBytes(of: words.highHalf.highHalf, as: SIMD4<UInt32>.self)
+      out += count * 16
+      i += 16
+    }
+  }
+
+  /// One row, from input `start` on.
+  @inlinable @inline(__always)
+  static func quantizeRow(
+    _ x: UnsafePointer<Float>, _ start: Int, _ depth: Int, _ scale: Float, _ zero: Float, _ target: UnsafeMutableRawPointer, _ count: Int
+  ) {
+    let inverse = inverse(scale), offset = Lanes(repeating: zero)
+    forEachLanes(depth - start) { i, lanes in
+      let words = unsafeBitCast(ditqk_narrow(quantized(load(x + start, at: i, lanes), inverse, offset)), to: SIMD4<UInt32>.self)
       var k = 0
       while k < lanes {
-        (target + (i + k) * rows).storeBytes(of: words[k / 4], as: UInt32.self)
+        (target + (start + i + k) * count).storeBytes(of: words[k / 4], as: UInt32.self)
         k += 4
       }
     }
-    // Tiles are a multiple of eight deep.
-    let words = (depth + 3) / 4
-    if words % 2 == 1 { (target + words * 4 * rows).storeBytes(of: 0, as: UInt32.self) }
   }
+
+  @inlinable @inline(__always) static func inverse(_ scale: Float) -> Lanes { Lanes(repeating: scale > 0 ? 1 / scale : 0) }
 
   /// As integers in the low bytes of the lanes; NaN becomes 0.
   @inlinable @inline(__always) static func quantized(_ x: Lanes, _ inverse: Lanes, _ zero: Lanes) -> SIMD16<Int32> {

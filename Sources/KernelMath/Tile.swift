@@ -73,19 +73,18 @@ public protocol TileBody {
 }
 
 extension KernelSet {
-  /// The sums over `steps` of a tile [steps][T.rows] of 4 bytes and a panel [steps][32] of as many.
+  /// The sums over `steps`, at least one, of a tile [steps][T.rows] of 4 bytes and a panel [steps][32] of as many.
   @inlinable @inline(__always)
   static func accumulate<T: Tile>(_: T.Type, _ tile: UnsafeRawPointer, _ panel: UnsafeRawPointer, _ steps: Int) -> T {
     var sums = T()
     var a = tile
     var b = panel
-    var remaining = steps
-    while remaining > 0 {
+    let end = tile + steps * T.rows * 4
+    repeat {
       sums.step(a, T.Sums.operand(at: b))
       a += T.rows * 4
       b += 128
-      remaining -= 1
-    }
+    } while a < end
     return sums
   }
 

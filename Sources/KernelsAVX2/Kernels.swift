@@ -25,11 +25,24 @@ struct PairSums: IntegerSums {
     x = x &+ ditqk_multiply_pairs(repeated, b.0)
     y = y &+ ditqk_multiply_pairs(repeated, b.1)
   }
-  @inline(__always) func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool) {
-    let integers = SIMD8<Int32>(lowHalf: x.evenHalf &+ x.oddHalf, highHalf: y.evenHalf &+ y.oddHalf)
-    let values = ditqk_floats8(integers), scale = UnsafeRawPointer(scales).loadUnaligned(as: SIMD8<Float>.self)
-    let before = UnsafeRawPointer(sums).loadUnaligned(as: SIMD8<Float>.self)
-    UnsafeMutableRawPointer(sums).storeBytes(of: isFirst ? values * scale : before.addingProduct(values, scale), as: SIMD8<Float>.self)
+  @inline(__always) private var sums: SIMD8<Int32> {
+    SIMD8(lowHalf: x.evenHalf &+ x.oddHalf, highHalf: y.evenHalf &+ y.oddHalf)
+  }
+  @inline(__always)
+  func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
+    let product = ditqk_floats8(sums), scale = eight(scales)
+    let result = isFirst ? product * scale : eight(UnsafePointer(output)).addingProduct(product, scale)
+    UnsafeMutableRawPointer(output).storeBytes(of: result, as: SIMD8<Float>.self)
+  }
+  @inline(__always) private func eight(_ p: UnsafePointer<Float>) -> SIMD8<Float> {
+    UnsafeRawPointer(p).loadUnaligned(as: SIMD8<Float>.self)
+  }
+  @inline(__always)
+  func finish(to line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
+    let product = ditqk_floats8(sums) * eight(p.scales)
+    var x = product.addingProduct(SIMD8(repeating: -p.zero), eight(p.weightSums)) * SIMD8(repeating: p.scale)
+    if let bias = p.bias { x += eight(bias) }
+    UnsafeMutableRawPointer(line).storeBytes(of: x, as: SIMD8<Float>.self)
   }
 }
 
@@ -38,9 +51,9 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX2.tileRows),
     gemm: { AVX2.gemm($0!.pointee) },
-    gemm_u8: { AVX2.gemm($0!.pointee) },
-    quantize_row: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
-    quantize_row_static: { AVX2.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    gemm_u8: { AVX2.gemm($0!) },
+    row_range: { AVX2.rowRange($0!, $1, $2!, $3!) },
+    quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!) },

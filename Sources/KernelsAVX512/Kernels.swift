@@ -25,9 +25,15 @@ struct DotSums: IntegerSums {
     x = ditqk_dot(x, repeated, b.0)
     y = ditqk_dot(y, repeated, b.1)
   }
-  @inline(__always) func flush(to sums: UnsafeMutablePointer<Float>, scales: UnsafePointer<Float>, isFirst: Bool) {
-    AVX512.flush(x, sums, scales, isFirst)
-    AVX512.flush(y, sums + 16, scales + 16, isFirst)
+  @inline(__always)
+  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
+    AVX512.flush(x, sums, isFirst, scales)
+    AVX512.flush(y, sums + 16, isFirst, scales + 16)
+  }
+  @inline(__always)
+  func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) {
+    AVX512.finish(x, 0, line, parameters)
+    AVX512.finish(y, 16, line, parameters)
   }
 }
 
@@ -36,9 +42,9 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX512.tileRows),
     gemm: { AVX512.gemm($0!.pointee) },
-    gemm_u8: { AVX512.gemm($0!.pointee) },
-    quantize_row: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
-    quantize_row_static: { AVX512.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    gemm_u8: { AVX512.gemm($0!) },
+    row_range: { AVX512.rowRange($0!, $1, $2!, $3!) },
+    quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX512.packRows($0!, $1, $2, $3!) },

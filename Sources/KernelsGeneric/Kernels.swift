@@ -16,9 +16,9 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(Generic.tileRows),
     gemm: { Generic.gemm($0!.pointee) },
-    gemm_u8: { Generic.gemm($0!.pointee) },
-    quantize_row: { Generic.quantizeRow($0!, $1, $2, $3, $4!, $5!, $6!) },
-    quantize_row_static: { Generic.quantizeRow($0!, $1, $2, $3, $4!, scale: $5, zero: $6) },
+    gemm_u8: { Generic.gemm($0!) },
+    row_range: { Generic.rowRange($0!, $1, $2!, $3!) },
+    quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!) },

@@ -49,6 +49,8 @@ typedef struct ditqk_gemm_u8 {
   const float *row_scales;   /* [rows] */
   const float *row_zeros;    /* [rows]: zero points, 0 … 255 */
   intptr_t depth, group;     /* multiples of 4; the last group may be shorter */
+  const void *next;          /* bytes that will be read next, to be asked for meanwhile, or NULL */
+  intptr_t next_size;
   ditqk_output output;       /* of at most 32 columns */
 } ditqk_gemm_u8;
 
@@ -59,11 +61,12 @@ typedef struct ditqk_kernels {
   int32_t tile_rows;
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
-  /* One row to 8 bits by its own range, 0 included: x ≈ scale · (q − zero). Into a tile of `rows` rows as its row number `row`: [⌈depth / 8⌉ · 2][rows][4];
-     what stands past depth is met by weights of 0. */
-  void (*quantize_row)(const float *x, intptr_t depth, intptr_t row, intptr_t rows, uint8_t *tile, float *scale, float *zero);
-  /* The same by a given scale and zero. */
-  void (*quantize_row_static)(const float *x, intptr_t depth, intptr_t row, intptr_t rows, uint8_t *tile, float scale, float zero);
+  /* The range of a row, 0 included: x ≈ scale · (q − zero) with q from 0 to 255. */
+  void (*row_range)(const float *x, intptr_t depth, float *scale, float *zero);
+  /* One to four rows to 8 bits by a scale and a zero point each, into their place in a tile of `tile_rows` rows: [⌈depth / 8⌉ · 2][tile_rows][4]; what stands
+     past depth is met by weights of 0. */
+  void (*quantize_rows)(const float *const *rows, intptr_t count, intptr_t depth, const float *scales, const float *zeros, uint8_t *place,
+                        intptr_t tile_rows);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);
@@ -109,8 +112,18 @@ static inline ditqk_f32x8 ditqk_floats8(ditqk_i32x8 x) { return __builtin_conver
 typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));
 static inline ditqk_u8x16 ditqk_narrow(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_u8x16); }
 
-/* Asks for a line of memory that will be written, so that the write does not wait for it. */
-static inline void ditqk_prefetch_write(const void *p) { __builtin_prefetch(p, 1); }
+/* Four rows of sixteen bytes as four times the rows' words: word 4k + r of the result is word k of row r. */
+typedef uint8_t ditqk_u8x32 __attribute__((ext_vector_type(32)));
+typedef uint8_t ditqk_u8x64 __attribute__((ext_vector_type(64)));
+static inline ditqk_u32x16 ditqk_interleave(ditqk_u8x16 a, ditqk_u8x16 b, ditqk_u8x16 c, ditqk_u8x16 d) {
+  ditqk_u8x64 bytes;
+  bytes.lo.lo = a, bytes.lo.hi = b, bytes.hi.lo = c, bytes.hi.hi = d;
+  ditqk_u32x16 words = (ditqk_u32x16)bytes;
+  return __builtin_shufflevector(words, words, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+}
+
+/* Asks for a line of memory that will be read, so that nothing waits for it then. */
+static inline void ditqk_prefetch_read(const void *p) { __builtin_prefetch(p, 0); }
 
 /* Sixteen sums of four products of unsigned `a` (repeated) and signed bytes, exact in 32 bits. */
 typedef int16_t ditqk_i16x16 __attribute__((ext_vector_type(16)));

@@ -99,7 +99,8 @@ package final class PackedLinear {
 
   private func apply(_ x: UnsafePointer<Float>, _ rows: Int, _ y: UnsafeMutablePointer<Float>, _ bench: Bench) {
     var arena = Arena(bench.memory.start)
-    let (buffers, scratch) = Bench.reserve(&arena, rows: bench.rows, inputs: inputs, threads: bench.pool.threads)
+    let (buffers, scratch) = Bench.reserve(
+      &arena, rows: bench.rows, inputs: inputs, threads: bench.pool.threads)
     let executor = Executor(pool: bench.pool, kernels: instructionSet.kernels, scratch: scratch)
     executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, buffers, into: y, stride: outputs)
   }

@@ -73,7 +73,8 @@ struct GemmTests {
     let variants: [(type: ElementType, shift: Int)] = [(.f32, 0), (.f32, 1), (.f32, 2), (.f16, 1), (.f16, 2), (.bf16, 1), (.bf16, 6)]
     for set in instructionSets() {
       for threads in 1...3 {
-        let machine = try Machine(set, threads: threads, scratchFloats: Executor.gemmScratch(depth: largest))
+        let machine = try Machine(
+          set, threads: threads, scratchFloats: Executor.gemmScratch(depth: largest))
         for (index, shape) in shapes.enumerated() {
           // 7 and 3 have no common divisor: every thread count meets every type.
           let (type, shift) = variants[index % variants.count]
@@ -107,7 +108,8 @@ struct GemmTests {
     let reference = chains(x, weights)
     for set in instructionSets() {
       for threads in 1...3 {
-        let machine = try Machine(set, threads: threads, scratchFloats: Executor.gemmScratch(depth: inputs))
+        let machine = try Machine(
+          set, threads: threads, scratchFloats: Executor.gemmScratch(depth: inputs))
         let packed = Layer(packing: weights, machine), stored = StoredWeights(weights, .f32, shift: 3)
         #expect(same(multiply(machine, x, packed).values, reference.values), "\(set.name), \(threads) threads, packed")
         let found = multiply(machine, x, Layer(stored))

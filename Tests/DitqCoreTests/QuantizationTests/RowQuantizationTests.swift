@@ -29,22 +29,28 @@ private struct QuantizedRow: Equatable {
   var values: [Float] { q.map { scale * (Float($0) - zero) } }
 }
 
-/// Row `place` of a tile of `rows`: what a set makes of it, and that it leaves the other rows' places alone.
+/// Row `place` of a tile of `rows`, the others holding x backwards: what a set makes of it, and that it keeps to the tile.
 private func quantize(_ x: [Float], _ set: InstructionSet, by range: ActivationRange? = nil, place: Int = 0, rows: Int = 1) -> QuantizedRow
 {
-  let source = Buffer(x), depth = IntegerWeights.depth(x.count), mark: UInt8 = 0xa5
+  let source = Buffer(x), others = Buffer(Array(x.reversed())), depth = IntegerWeights.depth(x.count)
   let memory = Buffer(count: depth * rows / 4), tile = UnsafeMutableRawPointer(memory.floats).assumingMemoryBound(to: UInt8.self)
-  for i in 0..<depth * rows { tile[i] = mark }
-  let parameters = Buffer([range?.scale ?? -1, range?.zero ?? -1])
-  if let range {
-    set.kernels.quantize_row_static(source.floats, x.count, place, rows, tile, range.scale, range.zero)
-  } else {
-    set.kernels.quantize_row(source.floats, x.count, place, rows, tile, parameters.floats, parameters.floats + 1)
+  let scales = Buffer([Float](repeating: range?.scale ?? -1, count: rows)),
+    zeros = Buffer([Float](repeating: range?.zero ?? -1, count: rows))
+  withRowPointers { pointers in
+    for row in 0..<rows {
+      pointers[row] = UnsafePointer(row == place ? source.floats : others.floats)
+      if range == nil { set.kernels.row_range(pointers[row], x.count, scales.floats + row, zeros.floats + row) }
+    }
+    for row in stride(from: 0, to: rows, by: 4) {
+      set.kernels.quantize_rows(
+        pointers + row, min(4, rows - row), x.count, scales.floats + row, zeros.floats + row, tile + row * 4, rows)
+    }
   }
   let q = (0..<x.count).map { k in tile[(k / 4 * rows + place) * 4 + k % 4] }
-  let others = (0..<depth * rows).allSatisfy { $0 / 4 % rows == place || tile[$0] == mark }
-  #expect(others && memory.isIntact && source.isIntact && parameters.isIntact, "\(set.name): row \(place) of \(rows), \(x.count) inputs")
-  return QuantizedRow(q: q, scale: parameters.floats[0], zero: parameters.floats[1])
+  #expect(
+    memory.isIntact && source.isIntact && others.isIntact && scales.isIntact && zeros.isIntact,
+    "\(set.name): row \(place) of \(rows), \(x.count) inputs")
+  return QuantizedRow(q: q, scale: scales.floats[place], zero: zeros.floats[place])
 }
 
 /// Rows of many kinds: of both signs, of one, nearly constant, with an outlier, large and small, with zeros.
