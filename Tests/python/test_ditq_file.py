@@ -154,17 +154,22 @@ def test_what_a_header_may_not_say_is_refused_and_named(change, status, parts, s
     assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
 
 
+def assert_refused_with(path, tensor, element, value):
+    """The file with another float in a tensor."""
+    data = bytearray(path.read_bytes())
+    length = struct.unpack("<Q", data[:8])[0]
+    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 4 * element
+    data[position : position + 4] = struct.pack("<f", value)
+    with pytest.raises(DitqFailure) as failure:
+        ditq.Model(bytes(data))
+    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message, failure.value.message
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("tensor", ["blocks.0.attn.qkv.weight.scales", "blocks.0.attn.qkv.weight.sums"])
 def test_scales_that_are_no_numbers_are_refused(tensor, value, saved):
     path, _ = saved("emoji")
-    data = bytearray(path.read_bytes())
-    length = struct.unpack("<Q", data[:8])[0]
-    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 8
-    data[position : position + 4] = struct.pack("<f", value)
-    with pytest.raises(DitqFailure) as failure:
-        ditq.Model(bytes(data))
-    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message
+    assert_refused_with(path, tensor, 2, value)
 
 
 def calibration(change):
@@ -208,13 +213,7 @@ def test_what_calibration_may_not_say_is_refused_and_named(change, status, parts
 ])
 def test_ranges_and_factors_that_cannot_be_are_refused(tensor, element, value, saved):
     path, _ = saved("emoji", "per step, balanced")
-    data = bytearray(path.read_bytes())
-    length = struct.unpack("<Q", data[:8])[0]
-    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 4 * element
-    data[position : position + 4] = struct.pack("<f", value)
-    with pytest.raises(DitqFailure) as failure:
-        ditq.Model(bytes(data))
-    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message, failure.value.message
+    assert_refused_with(path, tensor, element, value)
 
 
 @pytest.mark.isolated

@@ -15,7 +15,7 @@
 #include "ditq.h"
 
 #ifndef DITQ_DEFAULT_MODEL
-#define DITQ_DEFAULT_MODEL "examples/models/emoji/emoji.safetensors"
+#define DITQ_DEFAULT_MODEL "examples/models/emoji/emoji-w8a8.ditq"
 #endif
 
 enum { SUCCESS = 0, FAILED = 1, MISUSED = 2, INTERRUPTED = 130 };
@@ -23,7 +23,7 @@ enum { CLASS_LIMIT = 256, COUNT_LIMIT = 10000, BATCH_LIMIT = 8, GRID_COUNT = 16,
 
 static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
-    "  --model PATH         a safetensors file or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
+    "  --model PATH         a .ditq or safetensors file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
     "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
