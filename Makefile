@@ -9,15 +9,16 @@ VERSION := 0.1.0
 BUILD   := .build-embedded
 LIBDIR  := $(BUILD)/lib
 LIBRARY := $(LIBDIR)/libditq.so.1
-MODEL   := examples/models/emoji/emoji.safetensors
+MODELS  := examples/models/emoji
+MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
 
-.PHONY: all demo test lib tool gen_png install clean setup setup-test format lint
+.PHONY: all demo test lib tool models gen_png install clean setup setup-test format lint
 .DEFAULT_GOAL := all
 all: lib gen_png
 
 # A picture, from nothing: prints where it is and how long it took.
-demo: setup lib gen_png
+demo: setup lib gen_png $(MODEL)
 	@$(BUILD)/gen_png --model $(MODEL) --class "red apple" --seed 7 -o red-apple.png
 	@echo "$(CURDIR)/red-apple.png"
 
@@ -41,19 +42,25 @@ tool: lib
 	DITQ_SHIPPED=1 swift build -c release --product ditq-tool --scratch-path .build-tool
 	@cp .build-tool/release/ditq-tool .build-tool/ditq && echo "$(CURDIR)/.build-tool/ditq"
 
+# The small models of the repository, where they are missing. They are committed, so that nobody who only uses them needs the command.
+models: $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq
+$(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: | $(MODELS)/emoji.safetensors
+	@$(MAKE) --no-print-directory tool
+	.build-tool/ditq quantize $(MODELS)/emoji.safetensors -o $@ --weights $*
+
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
-test: setup setup-test lib gen_png
+test: setup setup-test lib gen_png models
 	Tests/run.sh
 
-install: lib gen_png
+install: lib gen_png $(MODEL)
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ditq
 	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/libditq.so.$(VERSION)
 	ln -sf libditq.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libditq.so.1
 	ln -sf libditq.so.1 $(DESTDIR)$(PREFIX)/lib/libditq.so
 	install -m 644 include/ditq.h $(DESTDIR)$(PREFIX)/include/ditq.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' bindings/ditq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/ditq.pc
-	install -m 644 $(MODEL) $(DESTDIR)$(PREFIX)/share/ditq/emoji.safetensors
-	$(CC) -std=c11 $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(PREFIX)/share/ditq/emoji.safetensors"' examples/gen_png/gen_png.c \
+	install -m 644 $(MODEL) $(DESTDIR)$(PREFIX)/share/ditq/emoji-w8a8.ditq
+	$(CC) -std=c11 $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(PREFIX)/share/ditq/emoji-w8a8.ditq"' examples/gen_png/gen_png.c \
 	  -o $(DESTDIR)$(PREFIX)/bin/gen_png -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/../lib'
 
 # What the build needs from the system: installed where that is allowed, else named in one line.

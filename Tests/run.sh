@@ -48,7 +48,7 @@ installed() {
   make --no-print-directory install PREFIX="$root" >/dev/null &&
     cc -std=c11 -Wall -Wextra -Werror -pedantic Tests/c/smoke.c -o "$root/smoke" \
       $(PKG_CONFIG_PATH="$root/lib/pkgconfig" pkg-config --cflags --libs ditq) -Wl,-rpath,"$root/lib" &&
-    "$root/smoke" "$root/share/ditq/emoji.safetensors" && echo "ok  a C program built with pkg-config runs" &&
+    "$root/smoke" "$root/share/ditq/emoji-w8a8.ditq" && echo "ok  a C program built with pkg-config runs" &&
     "$root/bin/gen_png" --steps 2 --class "red apple" -o "$root/apple.png" && echo "ok  the installed gen_png finds its model"
   local status=$?
   rm -rf "$root"

@@ -77,7 +77,8 @@ private final class Report {
       ["output, all steps", output(-1)], ["output, first step", output(0)], ["output, step \(steps / 2 + 1)", output(steps / 2)],
       ["output, last step", output(steps - 1)],
     ]
-    return [aligned(models, right: [2]), aligned(sqnr, right: [1]), worst(report["layers"]?.elements ?? [])]
+    let layers = report["layers"]?.elements ?? []
+    return [aligned(models, right: [2]), aligned(sqnr, right: [1]), worst(layers), clipped(layers)]
       .filter { !$0.isEmpty }.joined(separator: "\n\n")
   }
 
@@ -90,6 +91,16 @@ private final class Report {
       [layer["name"]?.string ?? "", decibels(output), layer["input_sqnr_db_all"]?.double.map(decibels) ?? "", format(layer)]
     }
     return aligned([["worst layers", "output", "input", "format"]] + rows, right: [1, 2])
+  }
+
+  /// The layers whose ranges clip most of their inputs, over all steps and at the worst one.
+  private func clipped(_ layers: [JSON]) -> String {
+    let shares = layers.map { (name: $0["name"]?.string ?? "", share: $0["clipped"]?.double ?? 0) }
+    let rows = mostClipped(shares).prefix(Report.layersShown).map { name, share in
+      let byStep = (layers.first { $0["name"]?.string == name }?["clipped_by_step"]?.elements ?? []).compactMap(\.double)
+      return [name, percent(share), percent(byStep.max() ?? 0)]
+    }
+    return rows.isEmpty ? "" : aligned([["most clipped", "all steps", "worst step"]] + rows, right: [1, 2])
   }
 
   private func format(_ layer: JSON) -> String {

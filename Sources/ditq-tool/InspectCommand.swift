@@ -46,7 +46,12 @@ private struct Description {
       ["transformer", transformer], ["image", image], ["classes", classes], ["parameters", grouped(info.parameter_count)],
       ["weights", weights], ["layers", LayerFormats(json).text], ["macs", "\(grouped(info.macs_per_forward)) a forward of one image"],
     ]
-    if let sampling { rows.append(["sampling", sampling]) }
+    let calibration = Calibration(of: json)
+    for (name, text) in [
+      ("sampling", sampling), ("calibration", calibration?.provenance), ("clipped", calibration?.clipped), ("raised", calibration?.raised),
+    ] {
+      if let text { rows.append([name, text]) }
+    }
     return rows
   }
 

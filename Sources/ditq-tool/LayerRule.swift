@@ -50,6 +50,9 @@ struct LayerRule {
 enum WeightGroup {
   static let automatic: Int32 = -1
 
+  /// As the command line spells it.
+  static func text(_ group: Int32) -> String { group == 0 ? "row" : String(group) }
+
   /// N, row or auto, as ditq.h counts them.
   static func parse(_ text: String, allowsAuto: Bool = true) throws -> Int32 {
     switch text {

@@ -36,6 +36,9 @@ func decibels(_ value: Double) -> String {
   return "\(value <= -0.05 ? "-" : "")\(fixed(abs(value), digits: 1)) dB"
 }
 
+/// 0.65 % of a share of 0.0065; what is there is never said to be nothing.
+func percent(_ share: Double) -> String { share > 0 && share < 0.000_05 ? "< 0.01 %" : "\(fixed(share * 100, digits: 2)) %" }
+
 /// As C's %g: 4, 2.5, 1e-05.
 func general(_ value: Double) -> String {
   var text = [CChar](repeating: 0, count: 32)

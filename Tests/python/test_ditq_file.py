@@ -10,22 +10,30 @@ import ditq_c as ditq
 import safetensors_io
 from ditq_c import DitqFailure
 
-SCHEMES = {"W8": dict(weight_bits=8), "W4": dict(weight_bits=4), "W4 remainder": dict(weight_bits=4, weight_group=48)}
+SMALL = dict(calibration_samples=2, calibration_steps=3, calibration_total_steps=5)  # what is calibrated need not be good
+SCHEMES = {
+    "W8": dict(weight_bits=8), "W4": dict(weight_bits=4, **SMALL), "W4 row": dict(weight_bits=4, weight_group=0, weight_method=1), "W4 remainder": dict(weight_bits=4, weight_group=48, **SMALL),
+    "static": dict(weight_bits=8, activation_mode=1, **SMALL),
+    "per step, balanced": dict(weight_bits=4, weight_group=32, activation_mode=2, balance_channels=1, **SMALL),
+    "balanced, adaLN and qkv float": dict(weight_bits=8, balance_channels=1, rules=[dict(pattern=b"*.adaLN_modulation.1", weight_bits=32), dict(pattern=b"*.qkv", weight_bits=32)], **SMALL),
+}
 
 
 @pytest.fixture(scope="module")
 def saved(model, tmp_path_factory):
-    """saved(fixture, scheme): the path of a .ditq file, and the quantized model's latents of one run."""
-    made = {}
+    """saved(fixture, scheme): the path of a .ditq file, and of the quantized model the latents of one run; `described` keeps what it says of itself."""
+    made, described = {}, {}
 
     def file(name, scheme="W4"):
         if (name, scheme) not in made:
             path = tmp_path_factory.mktemp("ditq") / f"{name}.ditq"
             with model(name).quantize(**SCHEMES[scheme]) as quantized, quantized.session() as session:
                 quantized.save(path)
+                described[path] = quantized.json()["calibration"], bytes(quantized.info)
                 made[name, scheme] = path, session.denoise([3], [7], steps=2)
         return made[name, scheme]
 
+    file.described = described
     return file
 
 
@@ -38,6 +46,7 @@ def test_an_opened_file_gives_the_bytes_of_the_model_that_was_saved(name, scheme
         opened.verify()
         source = model(name)
         assert opened.image_shape == source.image_shape and opened.class_name(3) == source.class_name(3)
+        assert (opened.json()["calibration"], bytes(opened.info)) == saved.described[path]
         assert opened.info.weight_bits == SCHEMES[scheme]["weight_bits"] and opened.info.has_decoder == source.info.has_decoder
         if source.info.has_decoder:
             latents = np.ones((1, *source.latent_shape), np.float32)
@@ -145,22 +154,72 @@ def test_what_a_header_may_not_say_is_refused_and_named(change, status, parts, s
     assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
 
 
+def assert_refused_with(path, tensor, element, value):
+    """The file with another float in a tensor."""
+    data = bytearray(path.read_bytes())
+    length = struct.unpack("<Q", data[:8])[0]
+    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 4 * element
+    data[position : position + 4] = struct.pack("<f", value)
+    with pytest.raises(DitqFailure) as failure:
+        ditq.Model(bytes(data))
+    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message, failure.value.message
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("tensor", ["blocks.0.attn.qkv.weight.scales", "blocks.0.attn.qkv.weight.sums"])
 def test_scales_that_are_no_numbers_are_refused(tensor, value, saved):
     path, _ = saved("emoji")
-    data = bytearray(path.read_bytes())
-    length = struct.unpack("<Q", data[:8])[0]
-    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 8
-    data[position : position + 4] = struct.pack("<f", value)
+    assert_refused_with(path, tensor, 2, value)
+
+
+def calibration(change):
+    def changed(header):
+        record = json.loads(header["__metadata__"]["ditq.calibration"])
+        change(record)
+        header["__metadata__"]["ditq.calibration"] = json.dumps(record)
+
+    return changed
+
+
+RANGES, FACTORS = f"{QKV}.input_ranges", "blocks.0.mlp.fc2.input_factors"
+
+
+@pytest.mark.parametrize("change, status, parts", [
+    (metadata("ditq.calibration", "x"), ditq.MALFORMED, ["ditq.calibration"]),
+    (metadata("ditq.calibration", "[1]"), ditq.MALFORMED, ["ditq.calibration"]),
+    (calibration(lambda record: record.update(bins=[])), ditq.MALFORMED, ["ditq.calibration", "bins", "1 to 1000"]),
+    (calibration(lambda record: record.update(bins=7)), ditq.MALFORMED, ["bins", "1 to 1000", "7"]),
+    (calibration(lambda record: record.update(bins="all")), ditq.MALFORMED, ["bins", "1 to 1000"]),
+    (calibration(lambda record: record.update(bins=[3, "x", 5])), ditq.MALFORMED, ["bins", "1 to 1000"]),
+    (calibration(lambda record: record.update(bins=[3, 1e300, 5])), ditq.MALFORMED, ["bins", "1 to 1000"]),
+    (calibration(lambda record: record.update(bins=list(range(1001)))), ditq.MALFORMED, ["bins", "1 to 1000"]),
+    (calibration(lambda record: record.update(bins=[0, 500])), ditq.MALFORMED, ["input_ranges", "[2, 2]", "[3, 2]"]),
+    (calibration(lambda record: record.pop("bins")), ditq.MALFORMED, ["input_ranges", "[1, 2]", "[3, 2]"]),
+    (lambda header: header[RANGES].update(shape=[2, 3]), ditq.MALFORMED, [RANGES, "[3, 2]", "[2, 3]"]),
+    (lambda header: header[RANGES].update(dtype="I32"), ditq.UNSUPPORTED, [RANGES, "I32"]),
+    (lambda header: header[FACTORS].update(shape=[2, 512]), ditq.MALFORMED, [FACTORS, "[1024]", "[2, 512]"]),
+    (lambda header: header.update({"final_layer.input_ranges": header.pop(RANGES)}), ditq.UNSUPPORTED, ["final_layer.input_ranges"]),
+])
+def test_what_calibration_may_not_say_is_refused_and_named(change, status, parts, saved):
+    path, _ = saved("emoji", "per step, balanced")
     with pytest.raises(DitqFailure) as failure:
-        ditq.Model(bytes(data))
-    assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message
+        ditq.Model(rewritten(path, change))
+    assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
+
+
+@pytest.mark.parametrize("tensor, element, value", [
+    *((RANGES, 0, value) for value in (np.nan, np.inf, -0.5)), *((RANGES, 5, value) for value in (np.nan, -1, 256, 3.5)),
+    *((FACTORS, 1023, value) for value in (np.nan, -np.inf)),
+])
+def test_ranges_and_factors_that_cannot_be_are_refused(tensor, element, value, saved):
+    path, _ = saved("emoji", "per step, balanced")
+    assert_refused_with(path, tensor, element, value)
 
 
 @pytest.mark.isolated
-def test_cut_and_flipped_files_answer_with_a_status(saved):
-    path, _ = saved("official-a")
+@pytest.mark.parametrize("scheme", ["W4", "per step, balanced"])
+def test_cut_and_flipped_files_answer_with_a_status(scheme, saved):
+    path, _ = saved("official-a", scheme)
     data = np.frombuffer(path.read_bytes(), np.uint8).copy()
     for size in range(0, data.size, 97):
         with pytest.raises(DitqFailure):

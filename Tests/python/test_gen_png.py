@@ -10,6 +10,7 @@ import ditq_c as ditq
 from test_calls import png_decode
 
 GEN_PNG = ditq.ROOT / ".build-embedded/gen_png"
+DEFAULT_MODEL = ditq.ROOT / "examples/models/emoji/emoji-w8a8.ditq"
 pytestmark = pytest.mark.skipif(not GEN_PNG.exists(), reason="make gen_png builds it")
 
 
@@ -17,13 +18,14 @@ def gen_png(*arguments, folder):
     return subprocess.run([GEN_PNG, *map(str, arguments)], cwd=folder, capture_output=True, text=True, timeout=120)
 
 
-def test_it_draws_what_the_library_draws_and_says_how(tmp_path, session):
+def test_it_draws_what_the_library_draws_and_says_how(tmp_path):
     done = gen_png("--class", "Red Apple", "--seed", 7, "--steps", 3, "-o", "apple.png", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("apple.png: red apple, 32x32, seed 7, 3 steps, ")
     pixels, texts = png_decode((tmp_path / "apple.png").read_bytes())
-    assert np.array_equal(pixels, session("emoji").generate([0], [7], steps=3)[0])
+    with ditq.Model(DEFAULT_MODEL) as model, model.session() as session:
+        assert np.array_equal(pixels, session.generate([0], [7], steps=3)[0])
     assert texts | {"Software": ""} == {
-        "Software": "", "Model": "emoji.safetensors", "Class": "red apple", "Seed": "7", "Steps": "3", "Guidance": "4", "Sampler": "auto"}
+        "Software": "", "Model": "emoji-w8a8.ditq", "Class": "red apple", "Seed": "7", "Steps": "3", "Guidance": "4", "Sampler": "auto"}
     assert texts["Software"] == "libditq " + ditq.lib.ditq_version().decode()
 
 

@@ -12,6 +12,7 @@ from ditq_c import DitqFailure
 STATIC, STATIC_PER_STEP, NONE = 1, 2, 4  # DITQ_ACTIVATION_…
 ROUND, MSE, GPTQ = 1, 2, 3  # DITQ_WEIGHT_…
 STEPS, CLASSES = 50, 128
+SMALL = dict(calibration_samples=3, calibration_steps=3, calibration_total_steps=10)  # where it is not about how good the result is
 
 # Scheme: options, and the simulation's SQNR (shared/models/emoji32/QUANTIZATION.md).
 FIGURES = {
@@ -50,20 +51,63 @@ def predict(session, x, step, labels):
     return session.predict(both, timesteps, [*labels, *[CLASSES] * len(labels)])[:, :3]
 
 
-@pytest.mark.parametrize("scheme", FIGURES)
-def test_it_costs_what_the_reference_simulation_says_or_less(scheme, model, trajectory):
-    options, expected = FIGURES[scheme]
+# What the simulation has no figure for, and must be reached: GPTQ gains 4 dB on rounding, and what weights of 4 bits are made by has to.
+LEAST = {
+    "W4 g128 A32 GPTQ": (dict(weight_bits=4, weight_method=GPTQ, activation_mode=NONE), 33.5),
+    "W4 A8, defaults": (dict(weight_bits=4), 33.0),
+}
+# Ranges that leave out what min-max holds, at the same steps.
+OBSERVED = {name: dict(weight_bits=8, activation_mode=STATIC, observer=number) for name, number in (("percentile", 1), ("mse", 2))}
+
+
+@pytest.fixture(scope="module")
+def measured(model, trajectory):
+    """measured(options): the SQNR that the figures are of."""
     reference, labels = trajectory
-    signal = error = 0.0
-    with model("emoji").quantize(**options) as quantized, quantized.session(batch_limit=16) as session:
-        for step, x, wanted in reference:
-            difference = wanted.astype(np.float64) - predict(session, x, step, labels)
-            signal, error = signal + np.square(wanted, dtype=np.float64).sum(), error + np.square(difference).sum()
-    sqnr = 10 * np.log10(signal / error)
+    found = {}
+
+    def sqnr(options):
+        key = tuple(sorted(options.items()))
+        if key not in found:
+            signal = error = 0.0
+            with model("emoji").quantize(**options) as quantized, quantized.session(batch_limit=16) as session:
+                for step, x, wanted in reference:
+                    difference = wanted.astype(np.float64) - predict(session, x, step, labels)
+                    signal, error = signal + np.square(wanted, dtype=np.float64).sum(), error + np.square(difference).sum()
+            found[key] = 10 * np.log10(signal / error)
+        return found[key]
+
+    return sqnr
+
+
+@pytest.mark.parametrize("scheme", FIGURES)
+def test_it_costs_what_the_reference_simulation_says_or_less(scheme, measured):
+    options, expected = FIGURES[scheme]
+    sqnr = measured(options)
     assert sqnr >= expected - 0.3, f"{sqnr:.1f} dB, {expected} expected"
 
 
-@pytest.mark.parametrize("options", [dict(weight_bits=8), dict(weight_bits=4), dict(weight_bits=4, weight_group=48, activation_mode=NONE)])
+@pytest.mark.parametrize("scheme", LEAST)
+def test_four_bits_by_second_moments_cost_less_than_rounding(scheme, measured):
+    options, least = LEAST[scheme]
+    assert measured(options) >= least, f"{measured(options):.1f} dB"
+
+
+@pytest.mark.parametrize("observer", OBSERVED)
+def test_ranges_that_leave_out_the_outermost_values_cost_no_more_than_min_max(observer, measured):
+    plain = measured(FIGURES["W8 row A8 static, 8 steps"][0])
+    assert measured(OBSERVED[observer]) >= plain, f"{measured(OBSERVED[observer]):.2f} dB, {plain:.2f} by min-max"
+
+
+def test_the_first_step_alone_is_not_enough_for_this_model(measured):
+    """Its activations grow towards the end of the run, so that ranges of the first step clip them."""
+    assert measured(FIGURES["W8 row A8 static, first step"][0]) < measured(FIGURES["W8 row A8 static, 8 steps"][0]) - 10
+
+
+@pytest.mark.parametrize("options", [
+    dict(weight_bits=8), dict(weight_bits=4, weight_method=ROUND), dict(weight_bits=4, weight_group=48, weight_method=ROUND, activation_mode=NONE),
+    dict(activation_mode=STATIC, **SMALL), dict(activation_mode=STATIC_PER_STEP, **SMALL), dict(activation_mode=STATIC_PER_STEP, balance_channels=1, **SMALL),
+])
 def test_a_quantized_model_gives_the_same_bytes_for_every_set_and_thread_count(options, model):
     digests = set()
     with model("emoji").quantize(**options) as quantized:
@@ -76,17 +120,9 @@ def test_a_quantized_model_gives_the_same_bytes_for_every_set_and_thread_count(o
     assert len(digests) == 1
 
 
-def test_quantizing_gives_the_same_model_for_every_thread_count(model):
-    results = set()
-    for threads in (1, 2, 5):
-        with model("official-a").quantize(weight_bits=4, weight_group=32, threads=threads) as quantized, quantized.session() as session:
-            results.add(session.denoise([3], [7], steps=2).tobytes())
-    assert len(results) == 1
-
-
 def test_the_result_describes_itself_and_outlives_its_source():
     source = ditq.Model(ditq.ROOT / "examples/models/emoji/emoji.safetensors")
-    size, quantized = source.info.weights_size, source.quantize(weight_bits=4)
+    size, quantized = source.info.weights_size, source.quantize(weight_bits=4, weight_method=ROUND)
     source.close()
     info, layers = quantized.info, quantized.json()["layers"]
     assert (info.weight_bits, info.weight_group, info.activation_bits) == (4, 128, 8) and info.weights_size < 0.4 * size
@@ -104,7 +140,7 @@ def test_rules_change_the_layers_that_they_match_and_the_last_one_wins(model):
         dict(pattern=b"blocks.3.attn.qkv", weight_bits=32, weight_group=-1),
         dict(pattern=b"final_layer.linear", weight_bits=8, weight_group=-1),
     ]
-    with model("emoji").quantize(rules=rules) as quantized:
+    with model("emoji").quantize(rules=rules, weight_method=ROUND) as quantized:
         layers = {name: layer["weights"] for name, layer in quantized.json()["layers"].items()}
     assert layers["blocks.0.mlp.fc1"] == "W4A8" and layers["blocks.5.mlp.fc2"] == "W8" and layers["blocks.3.attn.qkv"] == "F16"
     assert layers["blocks.2.attn.qkv"] == layers["final_layer.linear"] == "W8A8"
@@ -118,7 +154,18 @@ def test_rules_change_the_layers_that_they_match_and_the_last_one_wins(model):
     (dict(activation_bits=4), ditq.UNSUPPORTED, ["activation_bits", "8", "4"]),
     (dict(activation_mode=9), ditq.UNSUPPORTED, ["activation_mode", "9"]),
     (dict(threads=-1), ditq.INVALID_ARGUMENT, ["threads", "-1"]),
-    (dict(error_budget_db=30.0), ditq.UNSUPPORTED, ["error_budget_db"]),
+    (dict(error_budget_db=-1.0), ditq.INVALID_ARGUMENT, ["error_budget_db", "0 to 200", "-1"]),
+    (dict(error_budget_db=200.5), ditq.INVALID_ARGUMENT, ["error_budget_db", "0 to 200", "200.5"]),
+    (dict(error_budget_db=float("nan")), ditq.INVALID_ARGUMENT, ["error_budget_db", "nan"]),
+    (dict(observer=3), ditq.UNSUPPORTED, ["observer", "MSE", "3"]),
+    (dict(balance_channels=2), ditq.INVALID_ARGUMENT, ["balance_channels", "0 or 1", "2"]),
+    (dict(calibration_steps=0), ditq.INVALID_ARGUMENT, ["calibration_steps", "1 to 50", "0"]),
+    (dict(calibration_steps=51), ditq.INVALID_ARGUMENT, ["calibration_steps", "1 to 50", "51"]),
+    (dict(calibration_total_steps=4), ditq.INVALID_ARGUMENT, ["calibration_steps", "1 to 4", "8"]),
+    (dict(calibration_total_steps=0), ditq.INVALID_ARGUMENT, ["calibration_total_steps", "1 to 1000", "0"]),
+    (dict(calibration_total_steps=1001), ditq.INVALID_ARGUMENT, ["calibration_total_steps", "1 to 1000", "1001"]),
+    (dict(calibration_samples=0), ditq.INVALID_ARGUMENT, ["calibration_samples", "1 to 4096", "0"]),
+    (dict(calibration_samples=4097), ditq.INVALID_ARGUMENT, ["calibration_samples", "1 to 4096", "4097"]),
     (dict(rules=[dict(pattern=b"blocks.9.*")]), ditq.NOT_FOUND, ["rules[0]", "blocks.9.*"]),
     (dict(rules=[dict(pattern=b"*", weight_bits=5)]), ditq.INVALID_ARGUMENT, ["weight_bits", "5"]),
     (dict(rules=[dict(pattern=b"*.fc1", weight_bits=4, weight_group=20)]), ditq.INVALID_ARGUMENT, ["blocks.0.mlp.fc1", "20"]),

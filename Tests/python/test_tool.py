@@ -75,7 +75,8 @@ def test_the_file_is_the_one_that_the_library_makes(scheme, quantized, model, tm
 
 def test_the_result_of_quantizing_is_a_table_too(tmp_path):
     rows = named(answer("quantize", EMOJI, "-o", "x.ditq", "--activations", 32, "--method", "mse", "--threads", 2, folder=tmp_path))
-    assert list(rows) == ["source", "result", "ratio", "layers", "seconds"] and rows["layers"] == "5 F16, 30 W8"
+    assert list(rows) == ["source", "result", "ratio", "layers", "calibration", "seconds"] and rows["layers"] == "5 F16, 30 W8"
+    assert rows["calibration"] == "activations float, weights mse"
     assert rows["result"].startswith("x.ditq: ") and [item.name for item in tmp_path.iterdir()] == ["x.ditq"]
 
 
@@ -141,6 +142,87 @@ def test_names_with_quotes_and_other_scripts_come_through(tmp_path):
     said = json.loads(answer("generate", "named.safetensors", *classes, "--steps", 1, "-o", "x.png", "--json", folder=tmp_path))
     assert [picture["class"] for picture in said["pictures"]] == names
     assert png_decode((tmp_path / "x-2.png").read_bytes())[1]["Class"] == names[2]
+
+
+# ---- Calibration ----
+
+FEW = ["--calibration-total-steps", 5, "--calibration-samples", 2]
+
+
+@pytest.fixture(scope="module")
+def one_step(tmp_path_factory):
+    """(path, what quantize did): static ranges of a single step."""
+    path = tmp_path_factory.mktemp("static") / "static.ditq"
+    return path, tool("quantize", EMOJI, "-o", path, "--recipe", "paper", *FEW)
+
+
+@pytest.mark.parametrize("arguments, options", [
+    (["--activation-mode", "static", "--calibration-steps", 3, "--observer", "percentile"], dict(activation_mode=1, calibration_steps=3, observer=1)),
+    (["--activation-mode", "per-step", "--calibration-steps", 4, "--balance", "--calibration-seed", 9],
+     dict(activation_mode=2, calibration_steps=4, balance_channels=1, calibration_seed=9)),
+    (["--weights", 4, "--recipe", "paper"], dict(weight_bits=4, weight_method=1, activation_mode=1, calibration_steps=1)),
+    (["--method", "gptq", "--calibration-steps", 2, "--error-budget", 55], dict(weight_method=3, calibration_steps=2, error_budget_db=55.0)),
+])
+def test_options_of_calibrating_are_those_of_the_library(arguments, options, model, tmp_path):
+    assert tool("quantize", EMOJI, "-o", tmp_path / "tool.ditq", *arguments, *FEW).returncode == 0
+    with model("emoji").quantize(calibration_total_steps=5, calibration_samples=2, **options) as expected:
+        expected.save(tmp_path / "library.ditq")
+    assert (tmp_path / "tool.ditq").read_bytes() == (tmp_path / "library.ditq").read_bytes()
+
+
+def test_a_model_that_clips_is_warned_of_with_its_worst_layers(one_step):
+    path, done = one_step
+    assert done.returncode == 0 and done.stderr.startswith("ditq: warning: static ranges clip ") and done.stderr.count("\n") == 1
+    with ditq.Model(path) as opened:
+        record = opened.json()["calibration"]
+    share, worst = max(record["clipped"]), sorted(record["clipped_by_layer"].items(), key=lambda layer: -layer[1])[:5]
+    assert share > 0.001 and f"{100 * share:.2f} %" in done.stderr and ", ".join(f"{name} {100 * layer:.2f} %" for name, layer in worst) in done.stderr
+    assert "per-step or dynamic ranges" in done.stderr and named(done.stdout)["clipped"].startswith(f"{100 * share:.2f} %")
+
+
+def test_ranges_of_the_whole_run_are_not_warned_of_and_the_figures_are_in_json(tmp_path):
+    said = json.loads(answer("quantize", EMOJI, "-o", tmp_path / "x.ditq", "--activation-mode", "per-step", *FEW, "--calibration-steps", 5, "--error-budget", 39, "--json"))
+    found = said["calibration"]
+    assert found == json.loads(answer("inspect", tmp_path / "x.ditq", "--json"))["calibration"]
+    assert len(found["clipped"]) == 4 and found["raised"] and found["output_sqnr_db"] >= 39
+
+
+def test_an_error_budget_says_which_layers_it_raised(tmp_path):
+    rows = named(answer("quantize", EMOJI, "-o", tmp_path / "x.ditq", "--error-budget", 47, *FEW, "--calibration-steps", 2))
+    raised = json.loads(answer("inspect", tmp_path / "x.ditq", "--json"))["calibration"]["raised"]
+    assert rows["raised"] == ", ".join(f"{name} to float" for name in raised) and float(rows["output"].split()[0]) >= 47
+    assert named(answer("inspect", tmp_path / "x.ditq"))["raised"] == rows["raised"]
+
+
+def test_a_budget_that_is_not_met_is_warned_of(tmp_path):
+    done = tool("quantize", EMOJI, "-o", tmp_path / "x.ditq", "--error-budget", 199, "--balance", "--calibration-total-steps", 2, "--calibration-steps", 2, "--calibration-samples", 1)
+    assert done.returncode == 0 and done.stderr.startswith("ditq: warning: the error budget of 199 dB is not met: 1") and done.stderr.count("\n") == 1
+
+
+def test_inspect_says_how_a_model_was_calibrated(one_step, quantized):
+    rows = named(answer("inspect", one_step[0]))
+    assert rows["calibration"] == "activations static (minmax), weights round; from 1 of 5 steps of 2 images, seed 1000000"
+    assert " % at the worst checked step, t = " in rows["clipped"] and "a scale a row" in rows["weights"]
+    assert named(answer("inspect", quantized["w4"][0]))["calibration"].startswith("activations dynamic per token, weights automatic; from 8 of 50 steps")
+    assert "calibration" not in named(answer("inspect", EMOJI))
+
+
+def test_comparing_shows_the_layers_that_clip_most(one_step):
+    arguments = ["compare", EMOJI, one_step[0], "--steps", 4, "--samples", 1]
+    report = json.loads(answer(*arguments, "--json"))
+    *_, layers = answer(*arguments).split("\n\n")
+    worst = sorted(report["layers"], key=lambda layer: -layer["clipped"])[:5]
+    assert layers.splitlines()[0].split("  ")[0] == "most clipped"
+    assert [line.split() for line in layers.splitlines()[1:]] == [
+        [x["name"], f"{100 * x['clipped']:.2f}", "%", f"{100 * max(x['clipped_by_step']):.2f}", "%"] for x in worst]
+
+
+# ---- The models of the repository ----
+
+
+@pytest.mark.parametrize("name, scheme", [("emoji-w8a8", "w8"), ("emoji-w4a8", "w4")])
+def test_the_models_of_the_repository_are_what_the_command_makes(name, scheme, quantized):
+    assert EMOJI.with_name(name + ".ditq").read_bytes() == quantized[scheme][0].read_bytes()
 
 
 # ---- generate ----
@@ -235,6 +317,8 @@ def assert_refused(done, parts):
     (["quantize", EMOJI, "-o", "x.ditq", "--threads", 100000], ["threads", "100000"]),
     (["quantize", EMOJI, "-o", "x.ditq", "--rule", "blocks.9.*=4"], ["blocks.9.*", "matches no layer"]),
     (["quantize", EMOJI, "-o", "x.ditq", "--rule", "*.fc2=4:24"], ["blocks.0.mlp.fc2", "16", "24"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--balance", "--calibration-steps", 51], ["calibration_steps", "1 to 50", "51"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--error-budget", 1000], ["error_budget_db", "0 to 200", "1000"]),
     (["generate", EMOJI, "-o", "x.png", "--class", "red aple"], ["red aple", '"red apple"']),
     (["generate", EMOJI, "-o", "x.png", "--class", 129], ["129", "128"]),
     (["generate", EMOJI, "-o", "x.png", "--steps", 5000], ["steps", "5000", "1000"]),
@@ -260,9 +344,19 @@ def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantiz
     (["--wrong"], "--wrong"), (["inspect"], "model"), (["quantize", EMOJI], "-o"), (["generate", EMOJI], "-o"), (["compare", EMOJI], "model"),
     (["quantize", EMOJI, "-o", "x.ditq", "--weights", 3], "'8' and '4'"),
     (["quantize", EMOJI, "-o", "x.ditq", "--activations", 16], "'8' and '32'"),
-    (["quantize", EMOJI, "-o", "x.ditq", "--method", "best"], "'round' and 'mse'"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--method", "best"], "'auto', 'round', 'mse' or 'gptq'"),
     (["quantize", EMOJI, "-o", "x.ditq", "--group", 0], "row or auto"),
-    (["quantize", EMOJI, "-o", "x.ditq", "--calibration-steps", 1], "--calibration-steps"),
+    *((["quantize", EMOJI, "-o", "x.ditq", f"--calibration-{name}", 1], f"--calibration-{name}: nothing is calibrated") for name in ("steps", "total-steps", "samples", "seed")),
+    (["quantize", EMOJI, "-o", "x.ditq", "--observer", "mse"], "--observer: --activation-mode static or per-step expected, dynamic found"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--activations", 32, "--activation-mode", "static"], "--activation-mode: 8-bit activations expected"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--activations", 32, "--balance"], "--balance: 8-bit activations expected"),
+    (["quantize", EMOJI, "-o", "x.ditq", "--activation-mode", "fixed"], "'dynamic', 'static' or 'per-step'"),
+    *((["quantize", EMOJI, "-o", "x.ditq", "--recipe", "paper", *options], "--recipe paper: " + part) for options, part in [
+        (["--activation-mode", "per-step"], "--activation-mode static expected, per-step found"), (["--activations", 32], "--activations 8 expected, 32 found"),
+        (["--calibration-steps", 8], "--calibration-steps 1 expected, 8 found"), (["--method", "gptq"], "--method round expected, gptq found"),
+        (["--group", 64], "--group row expected, 64 found"), (["--weights", 4, "--group", "row"], "--group 128 expected, row found"),
+        (["--observer", "mse"], "--observer minmax expected, mse found"), (["--balance"], "no --balance expected"),
+        (["--error-budget", 30], "no --error-budget expected")]),
     *((["quantize", EMOJI, "-o", "x.ditq", "--rule", rule], part) for rule, part in [
         ("*.fc2", "PATTERN=BITS"), ("=8", "PATTERN=BITS"), ("*=", "4, 8 or float"), ("*=5", "4, 8 or float"), ("*=float8", "4, 8 or float"),
         ("*=8a16", "8 or 32 bits"), ("*=8a", "8 or 32 bits"), ("*=4:", "row expected"), ("*=4:auto", "row expected"), ("*=4:-16", "row expected")]),

@@ -15,7 +15,7 @@
 #include "ditq.h"
 
 #ifndef DITQ_DEFAULT_MODEL
-#define DITQ_DEFAULT_MODEL "examples/models/emoji/emoji.safetensors"
+#define DITQ_DEFAULT_MODEL "examples/models/emoji/emoji-w8a8.ditq"
 #endif
 
 enum { SUCCESS = 0, FAILED = 1, MISUSED = 2, INTERRUPTED = 130 };
@@ -25,7 +25,7 @@ static const char *const samplers[] = {"auto", "ddim", "ddpm", "dpmpp_2m", "flow
 
 static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
-    "  --model PATH         a safetensors or .pt file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
+    "  --model PATH         a .ditq, safetensors or .pt file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
     "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"

@@ -125,7 +125,7 @@ private struct ReportedLayer {
   var macs: Int { rows * weights.inputs * weights.outputs }
 
   var json: String {
-    "\"name\": \"\(name)\", \"weight_bits\": \(weights.bits), \"weight_group\": \(weights.group), \"activation_bits\": \(activationBits)"
+    "\"name\": \"\(name)\", \"weight_bits\": \(weights.bits), \"weight_group\": \(weights.recordedGroup), \"activation_bits\": \(activationBits)"
       + ", \"bytes\": \(weights.byteCount), \"reference_bytes\": \(referenceBytes), \"macs\": \(macs)"
   }
 }

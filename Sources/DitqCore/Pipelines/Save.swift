@@ -86,7 +86,7 @@ extension Model {
     var text = "{"
     for layer in dit.linears {
       guard let weights = layer.linear.integers else { continue }
-      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(layer.name)\": {\"bits\": \(weights.bits), \"group\": \(weights.group)"
+      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(layer.name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)"
       text += ", \"activation_bits\": \(layer.linear.activationBits)}"
     }
     return text + "}"

@@ -89,6 +89,13 @@ struct WeightScale {
 }
 
 extension IntegerWeights {
+  /// As options count it: inputs that share a scale, 0 = the whole row. The zero points of a row of 4 bits are all in the middle; those of one
+  /// group of as many inputs are not.
+  var recordedGroup: Int {
+    guard groups == 1 else { return group }
+    return bits == 8 || (0..<min(outputs, panelColumns)).allSatisfy { zeros[$0] == 8 } ? 0 : group
+  }
+
   /// Quantizes and packs panel `index` of a matrix [outputs, inputs] of finite numbers, spreading errors where `spreading` is given.
   func fillPanel(
     _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ kernels: ditqk_kernels
