@@ -6,7 +6,7 @@ import CKernels
 extension ditqk_output {
   /// Whether finished sums go straight out: + bias alone, all 32 columns.
   @inlinable @inline(__always)
-  func isPlain(_ column: Int) -> Bool { gelu == 0 && factors == nil && accumulate == 0 && columns - column >= 32 }
+  func isPlain(_ column: Int) -> Bool { values != nil && gelu == 0 && factors == nil && accumulate == 0 && columns - column >= 32 }
 }
 
 extension KernelSet {
@@ -33,7 +33,7 @@ extension KernelSet {
     let g = arguments.pointee
     var next = g.next
     let share = (g.next_size * tileRows / g.output.rows + 63) & ~63, end = g.next.map { $0 + g.next_size }
-    let isDirect = g.output.isPlain(0) && g.group >= g.depth
+    let isDirect = g.output.isPlain(0) && g.group >= g.depth && g.panel != nil
     forEachTile(g.output, 0, isDirect) { row, rows, sums in
       let line = isDirect ? g.output.values + row * g.output.stride : nil
       choose(rows, IntegerProduct<Self>(arguments, row: row, sums: sums, line: line))
@@ -107,7 +107,6 @@ extension KernelSet {
   static func finish(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int, _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
   ) {
-    let out = g.values + row * g.stride + column
     var gate: UnsafePointer<Float>?
     if let gates = g.gate { gate = gates + (g.first_row + row) / g.rows_per_gate * g.gate_stride + column }
     forEachLanes(g.columns - column < 32 ? g.columns - column : 32) { i, count in
@@ -115,11 +114,24 @@ extension KernelSet {
       if let bias = g.bias { x += load(bias + column, at: i, count) }
       if g.gelu != 0 { x = gelu(x) }
       if let factors = g.factors { x *= load(factors + column, at: i, count) }
+      guard let values = g.values else { return putQuantized(x, g, row, column + i, count) }
+      let out = values + row * g.stride + column
       if g.accumulate != 0 {
         let before = load(UnsafePointer(out), at: i, count)
         if let gate { x = before.addingProduct(load(gate, at: i, count), x) } else { x += before }
       }
       store(x, out, at: i, count)
     }
+  }
+
+  /// Sixteen columns of a row as the left matrix of a GEMM to come; `count` is a multiple of 8.
+  @inlinable @inline(__always)
+  static func putQuantized(_ x: Lanes, _ g: ditqk_output, _ row: Int, _ column: Int, _ count: Int) {
+    let first = row - row % tileRows, rows = g.rows - first < tileRows ? g.rows - first : tileRows
+    let offset = first * g.next_depth + (g.first_column + column) * rows
+    let target = UnsafeMutableRawPointer(g.tiles + offset) + (row - first) * 4
+    let q = quantized(x, inverse(g.next_scales[row]), Lanes(repeating: g.next_zeros[row]))
+    let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
+    for word in 0..<count / 4 { (target + word * 4 * rows).storeBytes(of: words[word], as: UInt32.self) }
   }
 }

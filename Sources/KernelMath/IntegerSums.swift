@@ -85,8 +85,8 @@ extension KernelSet {
     let tile = UnsafeRawPointer(g.pointee.tiles + row * depth)
     var column = 0
     while column < 32 {
-      let panel = UnsafeRawPointer(g.pointee.panel + column * 4)
       if let line {
+        let panel = UnsafeRawPointer(g.pointee.panel! + column * 4)
         let stride = g.pointee.output.stride, scales = g.pointee.scales + column, sums = g.pointee.weight_sums + column
         let bias = g.pointee.output.bias.map { $0 + column }, rowScales = g.pointee.row_scales + row, zeros = g.pointee.row_zeros + row
         Kernels.accumulate(T.self, tile, panel, depth / 4).forEachRow(from: 0) { i, values in
@@ -99,7 +99,8 @@ extension KernelSet {
         var scale = g.pointee.scales + column
         while start < depth {
           let count = depth - start < group ? depth - start : group
-          Kernels.accumulate(T.self, tile + start * T.rows, panel + start * 32, count / 4).forEachRow(from: 0) { i, values in
+          Kernels.accumulate(T.self, tile + start * T.rows, numbers(start, count) + column * 4, count / 4).forEachRow(from: 0) {
+            i, values in
             values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
           }
           start += count
@@ -108,5 +109,13 @@ extension KernelSet {
       }
       column += Sums.width
     }
+  }
+
+  /// The numbers of a group: in the panel, or expanded, in the first-level cache.
+  @inlinable @inline(__always)
+  func numbers(_ start: Int, _ count: Int) -> UnsafeRawPointer {
+    if let panel = g.pointee.panel { return UnsafeRawPointer(panel + start * 32) }
+    Kernels.expandPanel(g.pointee.nibbles + start * 16, g.pointee.zeros + start / g.pointee.group * 32, count, count, g.pointee.room)
+    return UnsafeRawPointer(g.pointee.room)
   }
 }

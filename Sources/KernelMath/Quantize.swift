@@ -99,26 +99,29 @@ extension KernelSet {
   /// To the nearest integer, half to even, for magnitudes below 2²².
   @inlinable @inline(__always) static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }
 
-  @inlinable @inline(__always)
+  @inlinable
   public static func expandPanel(
     _ nibbles: UnsafePointer<UInt8>, _ zeros: UnsafePointer<UInt8>, _ depth: Int, _ group: Int, _ panel: UnsafeMutablePointer<Int8>
   ) {
     var start = 0
     var zero = zeros
     while start < depth {
-      let count = depth - start < group ? depth - start : group
-      for half in 0..<2 {
-        let offset = repeatedFourTimes(zero + half * 16)
-        var k = start
-        while k < start + count {
-          let pairs = UnsafeRawPointer(nibbles + k * 16 + half * 64).loadUnaligned(as: SIMD16<UInt32>.self)
-          let target = UnsafeMutableRawPointer(panel + k * 32 + half * 64)
-          target.storeBytes(of: lowNibbles(pairs) &- offset, as: SIMD64<UInt8>.self)
-          (target + 128).storeBytes(of: lowNibbles(pairs &>> SIMD16(repeating: 4)) &- offset, as: SIMD64<UInt8>.self)
-          k += 8
-        }
+      let end = depth - start < group ? depth : start + group
+      let left = repeatedFourTimes(zero), right = repeatedFourTimes(zero + 16)
+      var k = start
+      while k < end {
+        let source = UnsafeRawPointer(nibbles + k * 16), target = UnsafeMutableRawPointer(panel + k * 32)
+        // A panel comes straight from memory.
+        ditqk_prefetch_read(source + 4096)
+        ditqk_prefetch_read(source + 4160)
+        let pairs = source.loadUnaligned(as: SIMD16<UInt32>.self), others = (source + 64).loadUnaligned(as: SIMD16<UInt32>.self)
+        target.storeBytes(of: lowNibbles(pairs) &- left, as: SIMD64<UInt8>.self)
+        (target + 64).storeBytes(of: lowNibbles(others) &- right, as: SIMD64<UInt8>.self)
+        (target + 128).storeBytes(of: lowNibbles(pairs &>> SIMD16(repeating: 4)) &- left, as: SIMD64<UInt8>.self)
+        (target + 192).storeBytes(of: lowNibbles(others &>> SIMD16(repeating: 4)) &- right, as: SIMD64<UInt8>.self)
+        k += 8
       }
-      start += count
+      start = end
       zero += 32
     }
   }

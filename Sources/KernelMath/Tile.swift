@@ -5,6 +5,8 @@
 // A step of depth takes 4 bytes of each row of the left matrix, one float or four 8-bit numbers, and 128 bytes of the panel: 32 columns of
 // as much. So both kinds of GEMM share this file.
 
+import CKernels
+
 /// The sums of one row over some of a panel's 32 columns.
 public protocol RowSums {
   /// The panel's numbers of one step.
@@ -81,6 +83,9 @@ extension KernelSet {
     var b = panel
     let end = tile + steps * T.rows * 4
     repeat {
+      // With few rows a panel comes straight from memory.
+      ditqk_prefetch_read(b + 4096)
+      ditqk_prefetch_read(b + 4160)
       sums.step(a, T.Sums.operand(at: b))
       a += T.rows * 4
       b += 128

@@ -18,7 +18,12 @@ enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14 };
 
 /* Where a GEMM's sums go, and what happens to them on the way. */
 typedef struct ditqk_output {
-  float *values;             /* row r at values + r · stride */
+  float *values;             /* row r at values + r · stride; or NULL, and they are quantized: */
+  uint8_t *tiles;            /* the left matrix of a GEMM to come, `depth` deep, as quantize_rows fills it, at its first row */
+  const float *next_scales;  /* [rows] */
+  const float *next_zeros;   /* [rows] */
+  intptr_t next_depth;
+  intptr_t first_column;     /* of these columns in it */
   const float *bias;         /* [columns] added to each row, or NULL */
   const float *factors;      /* [columns] multiplied with each row after GELU, or NULL */
   const float *gate;         /* with accumulate: output += gate · value, row r using row (first_row + r) / rows_per_gate of gates; or NULL */
@@ -43,7 +48,10 @@ typedef struct ditqk_gemm {
  */
 typedef struct ditqk_gemm_u8 {
   const uint8_t *tiles;
-  const int8_t *panel;
+  const int8_t *panel;       /* or NULL: 4-bit numbers that are expanded a group at a time, for one tile */
+  const uint8_t *nibbles;    /* as expand_panel takes them, with their zeros [groups][32] and room for a group [group][32] */
+  const uint8_t *zeros;
+  int8_t *room;
   const float *scales;       /* [groups][32] */
   const float *weight_sums;  /* [32]: Σ over groups of scale · Σ p */
   const float *row_scales;   /* [rows] */

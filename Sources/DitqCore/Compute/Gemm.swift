@@ -38,23 +38,35 @@ struct Epilogue {
 
 extension ditqk_output {
   init(
-    _ values: UnsafeMutablePointer<Float>, rows: Int, _ columns: Int, stride: Int, bias: UnsafePointer<Float>? = nil,
+    _ values: UnsafeMutablePointer<Float>?, rows: Int, _ columns: Int, stride: Int, bias: UnsafePointer<Float>? = nil,
     _ epilogue: Epilogue = Epilogue()
   ) {
     self.init(
-      values: values, bias: bias, factors: epilogue.factors, gate: epilogue.gate, rows: rows, columns: columns, stride: stride,
+      values: values, tiles: nil, next_scales: nil, next_zeros: nil, next_depth: 0, first_column: 0, bias: bias, factors: epilogue.factors,
+      gate: epilogue.gate, rows: rows, columns: columns, stride: stride,
       gate_stride: epilogue.gateStride,
       rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
+  }
+
+  /// Into the rows of a GEMM to come, by the ranges that they have already.
+  init(_ next: QuantizedRows, _ columns: Int, bias: UnsafePointer<Float>?, _ epilogue: Epilogue) {
+    self.init(nil, rows: next.rows, columns, stride: 0, bias: bias, epilogue)
+    (tiles, next_scales, next_zeros) = (next.tiles, UnsafePointer(next.scales), UnsafePointer(next.zeros))
+    next_depth = IntegerWeights.depth(next.inputs)
   }
 
   /// Some rows of one panel's columns.
   func part(_ range: Range<Int>, panel: Int) -> ditqk_output {
     let column = panel * panelColumns
     var result = self
-    result.values = values + range.lowerBound * stride + column
+    result.values = values.map { $0 + range.lowerBound * stride + column }
+    result.tiles = tiles.map { $0 + range.lowerBound * next_depth }
+    result.next_scales = next_scales.map { $0 + range.lowerBound }
+    result.next_zeros = next_zeros.map { $0 + range.lowerBound }
     result.bias = bias.map { $0 + column }
     result.factors = factors.map { $0 + column }
     result.gate = gate.map { $0 + column }
+    result.first_column = column
     (result.rows, result.columns, result.first_row) = (range.count, min(panelColumns, columns - column), range.lowerBound)
     return result
   }

@@ -118,8 +118,23 @@ extension Executor {
     _ x: QuantizedRows, _ weights: IntegerWeights, bias: UnsafePointer<Float>?, into output: UnsafeMutablePointer<Float>, stride: Int,
     _ epilogue: Epilogue = Epilogue()
   ) {
+    gemm(x, weights, ditqk_output(output, rows: x.rows, weights.outputs, stride: stride, bias: bias, epilogue))
+  }
+
+  /// The same into the rows of a GEMM to come, whose ranges are given: nothing waits for a look at all of them.
+  func gemm(
+    _ x: QuantizedRows, _ weights: IntegerWeights, bias: UnsafePointer<Float>?, into next: QuantizedRows,
+    by ranges: UnsafePointer<ActivationRange>, _ bins: RowBins, _ epilogue: Epilogue
+  ) {
+    for row in 0..<next.rows {
+      let range = ranges[bins.bin(ofRow: row)]
+      (next.scales[row], next.zeros[row]) = (range.scale, range.zero)
+    }
+    gemm(x, weights, ditqk_output(next, weights.outputs, bias: bias, epilogue))
+  }
+
+  private func gemm(_ x: QuantizedRows, _ weights: IntegerWeights, _ whole: ditqk_output) {
     precondition(x.inputs == weights.inputs)
-    let whole = ditqk_output(output, rows: x.rows, weights.outputs, stride: stride, bias: bias, epilogue)
     pool.run(IntegerGemmJob(x: x, weights: weights, whole: whole, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
@@ -128,6 +143,8 @@ extension Executor {
 }
 
 extension IntegerWeights {
+  fileprivate func start(ofPanel index: Int) -> UnsafeRawPointer { UnsafeRawPointer(numbers + index * panelByteCount) }
+
   /// The numbers of a panel in 8 bits: in place, or expanded into `scratch`.
   func eightBitPanel(_ index: Int, _ scratch: UnsafeMutablePointer<Float>, _ kernels: ditqk_kernels) -> UnsafePointer<Int8> {
     let start = numbers + index * panelByteCount
@@ -181,7 +198,7 @@ private struct QuantizeJob: ParallelJob {
 
   private func setRange(_ row: Int, _ values: UnsafePointer<Float>) {
     if let ranges {
-      let range = ranges[bins.map { Int($0.bins[row / $0.rowsPerImage]) } ?? 0]
+      let range = ranges[bins?.bin(ofRow: row) ?? 0]
       (packed.scales[row], packed.zeros[row]) = (range.scale, range.zero)
     } else {
       kernels.row_range(values, packed.inputs, packed.scales + row, packed.zeros + row)
@@ -203,12 +220,16 @@ private struct IntegerGemmJob: ParallelJob {
     let rows = grid.rows(part, x.rows, tileRows: tileRows), panels = grid.panels(part)
     guard !rows.isEmpty else { return }
     for panel in panels {
-      let next = panel + 1 < panels.upperBound ? UnsafeRawPointer(weights.numbers + (panel + 1) * weights.panelByteCount) : nil
+      let next = panel + 1 < panels.upperBound && rows.count > 4 * tileRows ? weights.start(ofPanel: panel + 1) : nil
+      let room = scratch.of(thread: part)
+      // One tile uses an expanded panel once.
+      let isExpanded = weights.bits == 4 && rows.count <= tileRows
       var g = ditqk_gemm_u8(
-        tiles: x.tiles + rows.lowerBound * depth, panel: weights.eightBitPanel(panel, scratch.of(thread: part), kernels),
-        scales: weights.scales + panel * groupRow, weight_sums: weights.sums + panel * panelColumns,
-        row_scales: x.scales + rows.lowerBound, row_zeros: x.zeros + rows.lowerBound, depth: depth, group: weights.group, next: next,
-        next_size: weights.panelByteCount, output: whole.part(rows, panel: panel))
+        tiles: x.tiles + rows.lowerBound * depth, panel: isExpanded ? nil : weights.eightBitPanel(panel, room, kernels),
+        nibbles: weights.start(ofPanel: panel).assumingMemoryBound(to: UInt8.self), zeros: weights.zeros + panel * groupRow,
+        room: UnsafeMutableRawPointer(room).assumingMemoryBound(to: Int8.self), scales: weights.scales + panel * groupRow,
+        weight_sums: weights.sums + panel * panelColumns, row_scales: x.scales + rows.lowerBound, row_zeros: x.zeros + rows.lowerBound,
+        depth: depth, group: weights.group, next: next, next_size: weights.panelByteCount, output: whole.part(rows, panel: panel))
       kernels.gemm_u8(&g)
     }
   }

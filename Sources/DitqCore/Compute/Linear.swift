@@ -54,6 +54,8 @@ struct RowBins {
   /// [images].
   let bins: UnsafePointer<Int32>
   let rowsPerImage: Int
+
+  func bin(ofRow row: Int) -> Int { Int(bins[row / rowsPerImage]) }
 }
 
 /// The rows that a linear is applied to.
@@ -80,6 +82,11 @@ struct RowBuffers {
   let scales: UnsafeMutablePointer<Float>
   let zeros: UnsafeMutablePointer<Float>
 
+  /// In memory that is there, of at least as many floats.
+  init(_ arena: inout Arena, in memory: UnsafeMutablePointer<Float>, rows: Int) {
+    (packed, scales, zeros) = (memory, arena.floats(rows), arena.floats(rows))
+  }
+
   init(_ arena: inout Arena, rows: Int, inputs: Int) {
     packed = arena.floats(rows, IntegerWeights.depth(inputs))
     scales = arena.floats(rows)
@@ -102,6 +109,22 @@ extension Executor {
       pack(source, into: packed)
       gemm(packed, linear, into: output, stride: stride, epilogue)
     }
+  }
+
+  /// output ← epilogue(second(GELU(first(source)))), the rows between the two as 8-bit numbers alone; false where the second layer's ranges are
+  /// not given, or the first is in float, and nothing was done.
+  func apply(
+    _ first: Linear, _ second: Linear, to source: RowSource, rows: Int, _ bins: RowBins, _ buffers: RowBuffers, _ between: RowBuffers,
+    into output: UnsafeMutablePointer<Float>, _ epilogue: Epilogue
+  ) -> Bool {
+    guard let weights = first.integers, first.activationBits == 8, let next = second.integers, let ranges = second.ranges,
+      first.outputs % 8 == 0
+    else { return false }
+    let x = QuantizedRows(buffers, rows: rows, inputs: first.inputs), y = QuantizedRows(between, rows: rows, inputs: second.inputs)
+    quantize(source, by: first.ranges, bins, into: x)
+    gemm(x, weights, bias: first.bias, into: y, by: ranges, bins, Epilogue(gelu: true, factors: second.inputFactors))
+    gemm(y, next, bias: second.bias, into: output, stride: second.outputs, epilogue)
+    return true
   }
 
   /// Scratch floats a thread needs for a linear of so many inputs.

@@ -85,9 +85,17 @@ struct DiTForward {
     executor.attend(attentionInput(images), w.attentionBuffers, into: w.attended)  // (B, T, D)
     apply(number(.proj), block[.proj], to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
+    let source = modulated(3, of: 6, config.secondNormEpsilon), bins = RowBins(bins: w.bins, rowsPerImage: config.tokenCount)
+    // A tap is to see floats between the two.
+    if tap == nil,
+      executor.apply(
+        block[.fc1], block[.fc2], to: source, rows: images * config.tokenCount, bins, w.packed, w.expandedRows, into: w.stream, gated(by: 5)
+      )
+    {
+      return
+    }
     apply(
-      number(.fc1), block[.fc1], to: modulated(3, of: 6, config.secondNormEpsilon), images, into: w.expanded,
-      Epilogue(gelu: true, factors: block[.fc2].inputFactors))
+      number(.fc1), block[.fc1], to: source, images, into: w.expanded, Epilogue(gelu: true, factors: block[.fc2].inputFactors))
     apply(number(.fc2), block[.fc2], to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
   }
 

@@ -13,8 +13,9 @@ struct DiTWorkspace {
   let attentionBuffers: AttentionBuffers
   /// Attention's output [images · tokens, hidden]; also the patches of the input.
   let attended: UnsafeMutablePointer<Float>
-  /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer.
+  /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer. And the same memory for rows that are 8-bit numbers.
   let expanded: UnsafeMutablePointer<Float>
+  let expandedRows: RowBuffers
   /// Which of the static ranges each image has [images].
   let bins: UnsafeMutablePointer<Int32>
   /// Of the timesteps [images, 256], and after the first linear [images, hidden].
@@ -36,6 +37,7 @@ struct DiTWorkspace {
     attentionBuffers = AttentionBuffers(&arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize)
     attended = arena.floats(images, tokens, max(width, config.patchInputs))
     expanded = arena.floats(images, tokens, max(config.mlpSize, config.patchOutputs))
+    expandedRows = RowBuffers(&arena, in: expanded, rows: images * tokens)
     bins = arena.reserve(Int32.self, images)
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)

@@ -32,13 +32,26 @@ struct SecondMoments {
   /// Adds those of x [rows, inputs].
   func add(_ x: UnsafePointer<Float>, rows: Int, _ executor: Executor) {
     let tileRows = executor.tileRows
-    for first in stride(from: 0, to: inputs, by: tileRows) {
-      let count = min(tileRows, inputs - first)
-      for row in 0..<rows { (tiles + first * rows + row * count).update(from: x + row * inputs + first, count: count) }
-    }
+    executor.pool.run(TransposedTiles(x: x, rows: rows, inputs: inputs, tiles: tiles, tileRows: tileRows))
     executor.pool.run(
       MomentsJob(
         x: x, rows: rows, inputs: inputs, tiles: tiles, panels: panels, output: values, kernels: executor.kernels, tileRows: tileRows))
+  }
+}
+
+/// Columns of x as the rows of a left matrix.
+private struct TransposedTiles: ParallelJob {
+  let x: UnsafePointer<Float>
+  let rows: Int
+  let inputs: Int
+  let tiles: UnsafeMutablePointer<Float>
+  let tileRows: Int
+
+  func run(part: Int, of parts: Int) {
+    for tile in share(of: (inputs + tileRows - 1) / tileRows, part: part, of: parts) {
+      let first = tile * tileRows, count = min(tileRows, inputs - first)
+      for row in 0..<rows { (tiles + first * rows + row * count).update(from: x + row * inputs + first, count: count) }
+    }
   }
 }
 
