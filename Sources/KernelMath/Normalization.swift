@@ -26,6 +26,13 @@ extension KernelSet {
 
   @inlinable @inline(__always)
   public static func softmax(_ row: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int) {
+    let inverse = Lanes(repeating: 1 / exponentials(row, factor, count))
+    forEachLanes(count) { i, lanes in store(load(UnsafePointer(row), at: i, lanes) * inverse, row, at: i, lanes) }
+  }
+
+  /// row = exp(factor · (row − its largest)) in place; answers with the sum.
+  @inlinable @inline(__always)
+  static func exponentials(_ row: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int) -> Float {
     var top = Lanes(repeating: -.infinity)
     forEachLanes(count) { i, lanes in top = larger(top, load(UnsafePointer(row), at: i, lanes, filling: -.infinity)) }
     let maximum = Lanes(repeating: largest(top))
@@ -35,8 +42,7 @@ extension KernelSet {
       store(power, row, at: i, lanes)
       sum += lanes == 16 ? power : load(UnsafePointer(row), at: i, lanes)
     }
-    let inverse = Lanes(repeating: 1 / total(sum))
-    forEachLanes(count) { i, lanes in store(load(UnsafePointer(row), at: i, lanes) * inverse, row, at: i, lanes) }
+    return total(sum)
   }
 
   @inlinable @inline(__always)

@@ -34,12 +34,12 @@ extension KernelSet {
   @inlinable @inline(__always)
   public static func quantizeRows(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
-    _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int
+    _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
   ) {
-    let target = UnsafeMutableRawPointer(tile)
+    let target = UnsafeMutableRawPointer(tile), mask: UInt32 = isSigned ? 0x8080_8080 : 0
     let whole = count == 4 ? depth & ~15 : 0
-    if count == 4 { quantizeFour(rows, tileRows, whole, scales, zeros, target) }
-    for row in 0..<count { quantizeRow(rows[row]!, whole, depth, scales[row], zeros[row], target + row * 4, tileRows) }
+    if count == 4 { quantizeFour(rows, tileRows, whole, scales, zeros, target, mask) }
+    for row in 0..<count { quantizeRow(rows[row]!, whole, depth, scales[row], zeros[row], target + row * 4, tileRows, mask) }
     // Tiles are a multiple of eight deep.
     let words = (depth + 3) / 4
     if words % 2 == 1 { for row in 0..<count { (target + (words * tileRows + row) * 4).storeBytes(of: 0, as: UInt32.self) } }
@@ -49,7 +49,7 @@ extension KernelSet {
   @inlinable @inline(__always)
   static func quantizeFour(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
-    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer
+    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, _ mask: UInt32
   ) {
     let a = rows[0]!, b = rows[1]!, c = rows[2]!, d = rows[3]!
     let scaleA = inverse(scales[0]), scaleB = inverse(scales[1]), scaleC = inverse(scales[2]), scaleD = inverse(scales[3])
@@ -58,9 +58,11 @@ extension KernelSet {
     var out = target
     var i = 0
     while i < depth {
-      let words = ditqk_interleave(
-        ditqk_narrow(quantized(load(a + i), scaleA, zeroA)), ditqk_narrow(quantized(load(b + i), scaleB, zeroB)),
-        ditqk_narrow(quantized(load(c + i), scaleC, zeroC)), ditqk_narrow(quantized(load(d + i), scaleD, zeroD)))
+      let words =
+        ditqk_interleave(
+          ditqk_narrow(quantized(load(a + i), scaleA, zeroA)), ditqk_narrow(quantized(load(b + i), scaleB, zeroB)),
+          ditqk_narrow(quantized(load(c + i), scaleC, zeroC)), ditqk_narrow(quantized(load(d + i), scaleD, zeroD)))
+        ^ SIMD16(repeating: mask)
       out.storeBytes(of: words.lowHalf.lowHalf, as: SIMD4<UInt32>.self)
       (out + count * 4).storeBytes(of: words.lowHalf.highHalf, as: SIMD4<UInt32>.self)
       (out + count * 8).storeBytes(of: words.highHalf.lowHalf, as: SIMD4<UInt32>.self)
@@ -73,14 +75,15 @@ extension KernelSet {
   /// One row, from input `start` on.
   @inlinable @inline(__always)
   static func quantizeRow(
-    _ x: UnsafePointer<Float>, _ start: Int, _ depth: Int, _ scale: Float, _ zero: Float, _ target: UnsafeMutableRawPointer, _ count: Int
+    _ x: UnsafePointer<Float>, _ start: Int, _ depth: Int, _ scale: Float, _ zero: Float, _ target: UnsafeMutableRawPointer, _ count: Int,
+    _ mask: UInt32
   ) {
     let inverse = inverse(scale), offset = Lanes(repeating: zero)
     forEachLanes(depth - start) { i, lanes in
       let words = unsafeBitCast(ditqk_narrow(quantized(load(x + start, at: i, lanes), inverse, offset)), to: SIMD4<UInt32>.self)
       var k = 0
       while k < lanes {
-        (target + (start + i + k) * count).storeBytes(of: words[k / 4], as: UInt32.self)
+        (target + (start + i + k) * count).storeBytes(of: words[k / 4] ^ mask, as: UInt32.self)
         k += 4
       }
     }

@@ -39,7 +39,7 @@ def measured(model, quantized, **fields):
 def test_the_model_says_what_it_was_calibrated_on(calibration):
     found = calibration(activation_mode=STATIC_PER_STEP, balance_channels=1, observer=2, calibration_seed=5, **SMALL)
     expected = {
-        "activations": "static per step", "weights": "automatic", "balanced": True, "observer": "mse", "total_steps": 10, "samples": 3, "seed": 5,
+        "activations": "static per step", "weights": "round", "balanced": True, "observer": "mse", "total_steps": 10, "samples": 3, "seed": 5,
         "timesteps": [900, 500, 0], "bins": [900, 500, 0], "checked_timesteps": [700, 500, 300, 0], "guidance_scale": 4.0, "with_no_class": True,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
@@ -48,7 +48,7 @@ def test_the_model_says_what_it_was_calibrated_on(calibration):
 
 
 def test_a_model_that_needs_no_calibration_is_not_calibrated(calibration):
-    assert calibration() == {"activations": "dynamic per token", "weights": "automatic"}
+    assert calibration() == {"activations": "dynamic per token", "weights": "round"}
 
 
 def test_ranges_of_the_first_step_clip_what_later_ones_bring_and_eight_steps_do_not(calibration):

@@ -71,10 +71,16 @@ typedef struct ditqk_kernels {
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
   /* The range of a row, 0 included: x ≈ scale · (q − zero) with q from 0 to 255. */
   void (*row_range)(const float *x, intptr_t depth, float *scale, float *zero);
+  /* max |x| */
+  float (*row_magnitude)(const float *x, intptr_t depth);
   /* One to four rows to 8 bits by a scale and a zero point each, into their place in a tile of `tile_rows` rows: [⌈depth / 8⌉ · 2][tile_rows][4]; what stands
-     past depth is met by weights of 0. */
+     past depth is met by weights of 0. Signed ones are less 128: with tile_rows 32 the tile is a panel. */
   void (*quantize_rows)(const float *const *rows, intptr_t count, intptr_t depth, const float *scales, const float *zeros, uint8_t *place,
-                        intptr_t tile_rows);
+                        intptr_t tile_rows, int32_t is_signed);
+  /* A panel [⌈depth / 8⌉ · 2][32][4] from a matrix [depth][≥ count] of floats that is transposed already, each column by its own scale max |x| / 127. */
+  void (*quantize_columns)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, int8_t *panel, float *scales);
+  /* exp(factor · (x − max x)) in steps of 1/255 into its place in a tile, and the scale that makes softmax of it. */
+  void (*softmax_quantized)(float *x, float factor, intptr_t count, uint8_t *place, intptr_t tile_rows, float *scale);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);

@@ -14,30 +14,47 @@ struct AttentionInput {
   let heads: Int
   let headSize: Int
 
-  fileprivate var keyFloats: Int { panelCount(tokens) * panelColumns * headSize }
-  fileprivate var valueFloats: Int { panelCount(headSize) * panelColumns * tokens }
+  var sizes: AttentionSizes { AttentionSizes(tokens: tokens, headSize: headSize) }
+
+  /// Queries, keys and values of one image's head, and where its output begins.
+  func offset(ofUnit unit: Int) -> Int { unit / heads * tokens * stride + unit % heads * headSize }
 }
 
-/// Packed keys and values of all images and heads.
+/// Packed keys and values of all images and heads, floats or integers.
 struct AttentionBuffers {
-  fileprivate let keys: UnsafeMutablePointer<Float>
-  fileprivate let values: UnsafeMutablePointer<Float>
+  let keys: UnsafeMutablePointer<Float>
+  let values: UnsafeMutablePointer<Float>
 
   init(_ arena: inout Arena, images: Int, tokens: Int, heads: Int, headSize: Int) {
-    keys = arena.floats(images, heads, panelCount(tokens) * panelColumns, headSize)
-    values = arena.floats(images, heads, panelCount(headSize) * panelColumns, tokens)
+    let sizes = AttentionSizes(tokens: tokens, headSize: headSize)
+    keys = arena.floats(images, heads, sizes.keyFloats)
+    values = arena.floats(images, heads, sizes.valueFloats)
   }
 }
 
+/// Floats of memory for one image's head: panels of floats, or of as many 8-bit numbers with their scales and sums.
+struct AttentionSizes {
+  let tokens: Int
+  let headSize: Int
+
+  var keyDepth: Int { IntegerWeights.depth(headSize) }
+  var valueDepth: Int { IntegerWeights.depth(tokens) }
+  var keyFloats: Int { panelCount(tokens) * panelColumns * max(headSize, keyDepth / 4 + 2) }
+  var valueFloats: Int { panelCount(headSize) * panelColumns * max(tokens, valueDepth / 4 + 1) }
+}
+
 extension Executor {
-  /// output [images · tokens, heads · headSize]. Scratch: `attentionScratch`.
-  func attend(_ input: AttentionInput, _ buffers: AttentionBuffers, into output: UnsafeMutablePointer<Float>) {
+  /// output [images · tokens, heads · headSize]; the two products on integers where asked. Scratch: `attentionScratch`.
+  func attend(_ input: AttentionInput, _ buffers: AttentionBuffers, onIntegers: Bool, into output: UnsafeMutablePointer<Float>) {
+    if onIntegers { return attendOnIntegers(input, buffers, into: output) }
     pool.run(PackKeysAndValues(input: input, buffers: buffers, kernels: kernels))
     pool.run(AttendQueries(input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch))
   }
 
   /// A tile of queries, its scores [tileRows][tokens], and the same packed.
-  static func attentionScratch(tokens: Int, headSize: Int, tileRows: Int) -> Int { tileRows * (headSize + 2 * tokens) }
+  static func attentionScratch(tokens: Int, headSize: Int, tileRows: Int) -> Int {
+    max(tileRows * (headSize + 2 * tokens), IntegerAttentionScratch.floats(AttentionSizes(tokens: tokens, headSize: headSize), tileRows))
+  }
 }
 
 private struct PackKeysAndValues: ParallelJob {
@@ -47,9 +64,9 @@ private struct PackKeysAndValues: ParallelJob {
 
   func run(part: Int, of parts: Int) {
     for unit in share(of: input.images * input.heads, part: part, of: parts) {
-      let offset = unit / input.heads * input.tokens * input.stride + unit % input.heads * input.headSize
-      packKeys(input.key + offset, into: buffers.keys + unit * input.keyFloats)
-      packValues(input.value + offset, into: buffers.values + unit * input.valueFloats)
+      let offset = input.offset(ofUnit: unit)
+      packKeys(input.key + offset, into: buffers.keys + unit * input.sizes.keyFloats)
+      packValues(input.value + offset, into: buffers.values + unit * input.sizes.valueFloats)
     }
   }
 
@@ -101,13 +118,13 @@ private struct AttendQueries: ParallelJob {
     let (image, head) = (unit / input.heads, unit % input.heads)
 
     pack(input.query + (image * tokens + first) * input.stride + head * headSize, input.stride, count, headSize, queries)
-    multiply(queries, count, headSize, buffers.keys + unit * input.keyFloats, tokens, into: scores, stride: tokens)
+    multiply(queries, count, headSize, buffers.keys + unit * input.sizes.keyFloats, tokens, into: scores, stride: tokens)
     let factor = 1 / Float(headSize).squareRoot()
     for row in 0..<count { kernels.softmax(scores + row * tokens, factor, tokens) }
     pack(scores, tokens, count, tokens, packedScores)
     let width = input.heads * headSize
     multiply(
-      packedScores, count, tokens, buffers.values + unit * input.valueFloats, headSize,
+      packedScores, count, tokens, buffers.values + unit * input.sizes.valueFloats, headSize,
       into: output + (image * tokens + first) * width + head * headSize, stride: width)
   }
 

@@ -101,7 +101,8 @@ struct ActivationRange {
 
   /// Whether a value is more than half a step outside.
   func clips(_ value: Float) -> Bool {
-    let level = scale > 0 ? value / scale + zero : zero
+    guard scale > 0 else { return value != 0 }
+    let level = value / scale + zero
     return !(level >= -0.5 && level <= 255.5)
   }
 }
@@ -192,7 +193,7 @@ private struct QuantizeJob: ParallelJob {
         rows[row] = values
         setRange(first + row, values)
       }
-      kernels.quantize_rows(rows, count, packed.inputs, packed.scales + first, packed.zeros + first, place, tileRows)
+      kernels.quantize_rows(rows, count, packed.inputs, packed.scales + first, packed.zeros + first, place, tileRows, 0)
     }
   }
 

@@ -7,7 +7,7 @@
 //   ditq.format   of .ditq files: the version of their format, now "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
-//   ditq.calibration  a JSON object of how activation ranges were found (Quantization/Calibration.swift); "bins" lists the timesteps that
+//   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
 //                 have ranges of their own, where there are any
 //   ditq.checksums a JSON object of SHA-256 by tensor
 //

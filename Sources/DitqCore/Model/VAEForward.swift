@@ -117,7 +117,7 @@ struct VAEForward {
     let input = AttentionInput(
       query: qkv, key: qkv + channels, value: qkv + 2 * channels, stride: 3 * channels, images: 1, tokens: tokens, heads: 1,
       headSize: channels)
-    executor.attend(input, w.attention, into: w.attended)
+    executor.attend(input, w.attention, onIntegers: false, into: w.attended)
     executor.apply(
       attention.out, to: .plain(w.attended, stride: channels), rows: tokens, w.packed, into: state.x, stride: channels,
       Epilogue(accumulate: true))

@@ -46,7 +46,7 @@ final class Quantizer {
     kernels = try InstructionSet.best(limit: 0).kernels
     weights = source.dit
     foldings = [LayerFolding](repeating: LayerFolding(), count: layers.count)
-    (record.activations, record.weights) = (options.activations.name, options.method.name)
+    (record.activations, record.weights) = (options.activations.name, options.methodName(plans))
   }
 
   var result: Model { Model(source, weights: weights, in: memory, format: options.summary, calibration: record.json) }

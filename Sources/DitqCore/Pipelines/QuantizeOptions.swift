@@ -112,6 +112,12 @@ extension QuantizeOptions {
     }
   }
 
+  /// What the weights' method came to.
+  func methodName(_ plans: [LayerPlan?]) -> String {
+    guard method == .automatic else { return method.name }
+    return plans.contains { $0?.format.method == .spread } ? WeightMethod.gptq.name : WeightMethod.round.name
+  }
+
   /// Whether ranges are measured before running.
   var hasStaticRanges: Bool { activations == .fixed || activations == .fixedPerStep }
 

@@ -26,7 +26,7 @@ private struct Projections {
     Double(values[((image * shape.tokens + token) * 3 + part) * shape.width + head * shape.headSize + channel])
   }
 
-  func attended(_ machine: Machine) -> [Float] {
+  func attended(_ machine: Machine, onIntegers: Bool = false) -> [Float] {
     let buffer = Buffer(values), output = Buffer(count: shape.images * shape.tokens * shape.width)
     var measuring = Arena()
     _ = AttentionBuffers(&measuring, images: shape.images, tokens: shape.tokens, heads: shape.heads, headSize: shape.headSize)
@@ -37,7 +37,7 @@ private struct Projections {
     let input = AttentionInput(
       query: start, key: start + shape.width, value: start + 2 * shape.width, stride: 3 * shape.width, images: shape.images,
       tokens: shape.tokens, heads: shape.heads, headSize: shape.headSize)
-    machine.executor.attend(input, buffers, into: output.floats)
+    machine.executor.attend(input, buffers, onIntegers: onIntegers, into: output.floats)
     #expect(buffer.isIntact && memory.isIntact && output.isIntact && machine.isIntact, "\(shape)")
     return output.values
   }
@@ -107,14 +107,36 @@ struct AttentionTests {
     }
   }
 
+  /// Numbers lie within 1.5 in magnitude: a step is at most 3/255 of a query, 1.5/127 of a key or a value, and half of it is lost. Scores are
+  /// off by the two losses times the other's size, each exp by half of 1/255 beside what its score is off by, each value by its loss.
+  @Test("on integers attention is its formula, as nearly as 8 bits allow", arguments: cases)
+  private func formulaOnIntegers(shape: Shape) throws {
+    let projections = Projections(shape, seed: 1)
+    let found = projections.attended(try machine(instructionSets()[0], threads: 1, shape), onIntegers: true)
+    let loss = 1.5 * (1.5 / 255 + 0.75 / 127) + 1.5 / 255 * 0.75 / 127, scores = Double(shape.headSize).squareRoot() * loss
+    let tolerance = 1.5 * (exp(2 * scores) - 1 + exp(2 * scores) * Double(shape.tokens) / 510 + 1 / 254 + 1e-3)
+    for image in 0..<shape.images {
+      for head in 0..<shape.heads {
+        for (query, row) in projections.expected(image: image, head: head).values.enumerated() {
+          let start = (image * shape.tokens + query) * shape.width + head * shape.headSize
+          #expect(
+            row.indices.allSatisfy { abs(Double(found[start + $0]) - row[$0]) <= tolerance }, "image \(image), head \(head), query \(query)"
+          )
+        }
+      }
+    }
+  }
+
   @Test("attention is the same to the bit for every set and number of threads", arguments: cases)
   private func sameBits(shape: Shape) throws {
     let projections = Projections(shape, seed: 2)
-    let first = projections.attended(try machine(instructionSets()[0], threads: 1, shape))
-    for set in instructionSets() {
-      for threads in [1, 2, 3, 5] {
-        let found = projections.attended(try machine(set, threads: threads, shape))
-        #expect(same(found, first), "\(set.name), \(threads) threads")
+    for onIntegers in [false, true] {
+      let first = projections.attended(try machine(instructionSets()[0], threads: 1, shape), onIntegers: onIntegers)
+      for set in instructionSets() {
+        for threads in [1, 2, 3, 5] {
+          let found = projections.attended(try machine(set, threads: threads, shape), onIntegers: onIntegers)
+          #expect(same(found, first), "\(set.name), \(threads) threads, on integers: \(onIntegers)")
+        }
       }
     }
   }

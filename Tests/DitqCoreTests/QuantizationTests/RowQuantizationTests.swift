@@ -43,7 +43,7 @@ private func quantize(_ x: [Float], _ set: InstructionSet, by range: ActivationR
     }
     for row in stride(from: 0, to: rows, by: 4) {
       set.kernels.quantize_rows(
-        pointers + row, min(4, rows - row), x.count, scales.floats + row, zeros.floats + row, tile + row * 4, rows)
+        pointers + row, min(4, rows - row), x.count, scales.floats + row, zeros.floats + row, tile + row * 4, rows, 0)
     }
   }
   let q = (0..<x.count).map { k in tile[(k / 4 * rows + place) * 4 + k % 4] }
