@@ -9,7 +9,8 @@ struct BenchCommand: ParsableCommand {
     discussion: """
       Examples:
         ditq bench gemm --weights 8 --threads 2 --json
+        ditq bench step --config DiT-XL/2 --weights 8 --threads 2
         ditq bench write --config DiT-S/2 -o /tmp/dit-s2
       """,
-    subcommands: [BenchGemm.self, BenchWrite.self])
+    subcommands: [BenchGemm.self, BenchStep.self, BenchWrite.self])
 }

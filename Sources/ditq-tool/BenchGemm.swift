@@ -83,13 +83,12 @@ struct BenchGemm: ParsableCommand {
 
 /// One shape, its matrices, and what was measured.
 private struct GemmBench: ~Copyable {
-  /// A slice is at least so long: enough to make starting threads unimportant for the peak, short enough for a steady clock.
-  private static let sliceSeconds = 0.02
   private static let fewestRepeats = 3
 
   private let rows: Int, inputs: Int, outputs: Int
   private let weights: Weights
-  private let threads: Int32, instructionSet: Int32
+  private let threads: Int32
+  private let peakOfSet: Peak
   private let linear: Linear
   private let x: [Float]
   private var y: [Float]
@@ -101,7 +100,7 @@ private struct GemmBench: ~Copyable {
     linear = try Linear(
       weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, as: weights,
       isaLimit: isaLimit)
-    instructionSet = peak_instruction_set(isaLimit)
+    peakOfSet = Peak(instructionSet: peak_instruction_set(isaLimit), kind: weights.peakKind, threads: threads)
     x = random.numbers(rows * inputs)
     y = [Float](repeating: 0, count: rows * outputs)
   }
@@ -111,12 +110,12 @@ private struct GemmBench: ~Copyable {
     let clock = ContinuousClock()
     // The first call touches memory for the first time; the second tells how many fill a slice.
     _ = try libraryRate(calls: 1)
-    _ = try peakRate()
+    _ = try peakOfSet.rate()
     let once = Double(rows) * Double(inputs) * Double(outputs) / (try libraryRate(calls: 1))
-    let calls = max(1, Int((Self.sliceSeconds / once).rounded(.up)))
+    let calls = max(1, Int((Peak.sliceSeconds / once).rounded(.up)))
     let start = clock.now
     while library.count < Self.fewestRepeats || (clock.now - start).seconds < seconds {
-      peak.add(try peakRate())
+      peak.add(try peakOfSet.rate())
       library.add(try libraryRate(calls: calls))
     }
   }
@@ -130,27 +129,15 @@ private struct GemmBench: ~Copyable {
     return Double(calls) * Double(rows) * Double(inputs) * Double(outputs) / elapsed
   }
 
-  private func peakRate() throws -> Double {
-    let rate = peak_measure(instructionSet, kind, threads, Self.sliceSeconds)
-    guard rate > 0 else {
-      throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "\(threads) threads expected, fewer could be started")
-    }
-    return rate
-  }
-
-  /// PEAK_….
-  private var kind: Int32 { if case .floats = weights { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
   private var ratio: Double { library.median / peak.median }
-  private var setName: String { String(cString: peak_set_name(instructionSet)) }
-  private var instructionName: String { String(cString: peak_instruction_name(instructionSet, kind)) }
 
   var text: String {
     """
     shape            \(rows) × \(inputs) × \(outputs) (rows × inputs × outputs), \(weights.text)
     threads          \(threads)
-    instruction set  \(setName)
+    instruction set  \(peakOfSet.setName)
     ditq             \(gmacs(library.median, 1)) GMAC/s median, \(gmacs(library.best, 1)) best of \(library.count)
-    peak             \(gmacs(peak.median, 1)) GMAC/s median, \(gmacs(peak.best, 1)) best: \(instructionName)
+    peak             \(gmacs(peak.median, 1)) GMAC/s median, \(gmacs(peak.best, 1)) best: \(peakOfSet.instructionName)
     ratio            \(fixed(ratio, digits: 3)) of peak, median / median
     """
   }
@@ -159,10 +146,15 @@ private struct GemmBench: ~Copyable {
     """
     {"gmacs": \(gmacs(library.median, 3)), "gmacs_best": \(gmacs(library.best, 3)), "peak_gmacs": \(gmacs(peak.median, 3)), \
     "peak_gmacs_best": \(gmacs(peak.best, 3)), "ratio": \(fixed(ratio, digits: 4)), "rows": \(rows), "inputs": \(inputs), \
-    "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(setName)", "instruction": "\(instructionName)", \
+    "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(peakOfSet.setName)", "instruction": "\(peakOfSet.instructionName)", \
     "repeats": \(library.count), "version": "\(String(cString: ditq_version()))"}
     """
   }
 
   private func gmacs(_ rate: Double, _ digits: Int) -> String { fixed(rate * 1e-9, digits: digits) }
+}
+
+extension Weights {
+  /// PEAK_….
+  fileprivate var peakKind: Int32 { if case .floats = self { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
 }
