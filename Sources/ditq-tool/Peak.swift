@@ -22,6 +22,24 @@ struct Peak {
   var instructionName: String { String(cString: peak_instruction_name(instructionSet, kind)) }
 }
 
+/// Threads that stream through a buffer of their own, much larger than the caches.
+final class MemoryPeak {
+  private let handle: OpaquePointer
+  private let threads: Int32
+
+  init(threads: Int32) throws {
+    guard let made = peak_memory_create(threads) else {
+      throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "not enough memory to measure its bandwidth")
+    }
+    (handle, self.threads) = (made, threads)
+  }
+
+  deinit { peak_memory_destroy(handle) }
+
+  /// Bytes a second.
+  func rate() throws -> Double { try measured(peak_memory_measure(handle, Peak.sliceSeconds), threads) }
+}
+
 private func measured(_ rate: Double, _ threads: Int32) throws -> Double {
   guard rate > 0 else {
     throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "\(threads) threads expected, fewer could be started")
