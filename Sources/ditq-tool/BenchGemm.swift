@@ -116,7 +116,7 @@ private struct GemmBench: ~Copyable {
     y = [Float](repeating: 0, count: rows * outputs)
   }
 
-  /// Alternates the two for so long, but at least a few times each.
+  /// Alternates them for so long, but at least a few times each.
   mutating func measure(seconds: Double) throws {
     let clock = ContinuousClock()
     // The first call touches memory for the first time; the second tells how many fill a slice.
