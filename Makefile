@@ -13,7 +13,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
 
-.PHONY: all demo test lib tool models gen_png install clean setup setup-test format lint
+.PHONY: all demo test lib tool models gen_png bench-peers install clean setup setup-test format lint
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -40,7 +40,7 @@ $(BUILD)/gen_png: examples/gen_png/gen_png.c include/ditq.h $(LIBRARY)
 # The `ditq` command: regular Swift over ditq.h and the shipped library.
 tool: lib
 	DITQ_SHIPPED=1 swift build -c release --product ditq-tool --scratch-path .build-tool
-	@cp .build-tool/release/ditq-tool .build-tool/ditq && echo "$(CURDIR)/.build-tool/ditq"
+	@cp -f .build-tool/release/ditq-tool .build-tool/ditq && echo "$(CURDIR)/.build-tool/ditq"
 
 # The small models of the repository, where they are missing. They are committed, so that nobody who only uses them needs the command.
 models: $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq
@@ -63,6 +63,11 @@ install: lib gen_png $(MODEL)
 	$(CC) -std=c11 $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(PREFIX)/share/ditq/emoji-w8a8.ditq"' examples/gen_png/gen_png.c \
 	  -o $(DESTDIR)$(PREFIX)/bin/gen_png -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/../lib'
 
+# Other libraries on the same model, in turn with ours: installs them (several GB) and takes a while. CONFIG=DiT-XL/2 PEERS=openvino-int8,…
+CONFIG ?= DiT-S/2
+bench-peers: tool
+	Tests/tools/bench_peers.py --config $(CONFIG) $(if $(PEERS),--peers $(PEERS))
+
 # What the build needs from the system: installed where that is allowed, else named in one line.
 setup:
 	@Tests/tools/setup.sh libpng-dev pkg-config
@@ -77,4 +82,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-peers red-apple.png

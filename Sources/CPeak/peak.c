@@ -3,13 +3,10 @@
  */
 #define _GNU_SOURCE
 #include "CPeak.h"
+#include "crew.h"
 #include "loops.h"
 
-#include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
-#include <stdlib.h>
-#include <time.h>
 
 /* ---- What the CPU has ------------------------------------------------------------------------------------------------------ */
 
@@ -44,66 +41,16 @@ int32_t peak_cpu_count(void) {
   return count > 0 ? count : 1;
 }
 
-/* ---- Threads --------------------------------------------------------------------------------------------------------------- */
+/* ---- How fast it is ------------------------------------------------------------------------------------------------------ */
 
-typedef struct crew {
-  method method;
-  double seconds;
-  atomic_int ready; /* threads that have warmed up and wait */
-  atomic_int go;    /* 0: wait, 1: run, -1: leave */
-} crew;
-
-typedef struct worker {
-  crew *crew;
-  pthread_t thread;
-  double rate;
-} worker;
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void run(worker *worker) {
-  const method method = worker->crew->method;
-  int64_t chunks = 0;
-  double start = now(), elapsed;
-  do {
-    method.loop(method.rounds);
-    chunks++;
-    elapsed = now() - start;
-  } while (elapsed < worker->crew->seconds);
-  worker->rate = (double)chunks * (double)method.rounds * (double)method.macs / elapsed;
-}
-
-static void *work(void *context) {
-  worker *worker = context;
-  crew *crew = worker->crew;
-  crew->method.loop(crew->method.rounds);
-  atomic_fetch_add(&crew->ready, 1);
-  while (atomic_load(&crew->go) == 0) sched_yield();
-  if (atomic_load(&crew->go) == 1) run(worker);
-  return NULL;
+static int64_t multiply(void *context, int32_t thread) {
+  (void)thread;
+  const method *method = context;
+  method->loop(method->rounds);
+  return method->rounds * method->macs;
 }
 
 double peak_measure(int32_t set, int32_t kind, int32_t threads, double seconds) {
-  if (threads < 1) return -1;
-  crew crew = {.method = method_of(set, kind), .seconds = seconds};
-  worker *workers = calloc((size_t)threads, sizeof *workers);
-  if (!workers) return -1;
-  int32_t started = 1;
-  for (int32_t i = 0; i < threads; i++) workers[i].crew = &crew;
-  while (started < threads && pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0) started++;
-  crew.method.loop(crew.method.rounds);
-  while (atomic_load(&crew.ready) < started - 1) sched_yield();
-  atomic_store(&crew.go, started == threads ? 1 : -1);
-  if (started == threads) run(&workers[0]);
-  double sum = workers[0].rate;
-  for (int32_t i = 1; i < started; i++) {
-    pthread_join(workers[i].thread, NULL);
-    sum += workers[i].rate;
-  }
-  free(workers);
-  return started == threads ? sum : -1;
+  method method = method_of(set, kind);
+  return crew_rate(multiply, &method, threads, seconds);
 }

@@ -1,7 +1,7 @@
 // ditq bench gemm: ditq_linear_apply against the peak of the instruction that it is made of, on as many threads: the integer multiply-add
-// of 8-bit numbers, or the fused one of floats.
+// of 8-bit numbers, or the fused one of floats; with few rows also against the bandwidth of memory.
 //
-// Method: after a warm-up, short slices of the two alternate for some seconds, so that both see the same clock frequency and the same
+// Method: after a warm-up, short slices of both alternate for some seconds, so that all see the same clock frequency and the same
 // neighbours; the ratio is that of their medians. A call of ditq_linear_apply packs the rows, or measures and quantizes them, and multiplies:
 // all of it counts; its threads and memory are those of the call before. Relies on ditq.h and CPeak; refuses shapes whose matrices are above
 // a gigabyte.
@@ -31,10 +31,14 @@ struct BenchGemm: ParsableCommand {
       GMAC/s are billions of multiply-accumulates a second. The default shape is the first MLP layer of DiT-XL/2 on 512 tokens. With integer \
       weights each row of x is quantized to 8 bits by its own range.
 
+      Few rows (up to 16) take as long as reading the weights does: then the bandwidth of memory is measured too, in the same turns, and what \
+      share of it the bits of the weights come to. That is telling once the weights exceed the cache.
+
       Examples:
         ditq bench gemm --rows 512 --inputs 1152 --outputs 4608 --threads 1
         ditq bench gemm --weights 4 --group 64
         ditq bench gemm --float
+        ditq bench gemm --rows 1 --inputs 8192 --outputs 16384
       """)
 
   @Flag(help: "Weights and activations are floats.") var float = false
@@ -83,40 +87,47 @@ struct BenchGemm: ParsableCommand {
 
 /// One shape, its matrices, and what was measured.
 private struct GemmBench: ~Copyable {
-  /// A slice is at least so long: enough to make starting threads unimportant for the peak, short enough for a steady clock.
-  private static let sliceSeconds = 0.02
   private static let fewestRepeats = 3
+  /// With more rows multiplying takes longer than reading the weights.
+  private static let mostRowsOfMemory = 16
 
   private let rows: Int, inputs: Int, outputs: Int
   private let weights: Weights
-  private let threads: Int32, instructionSet: Int32
+  private let threads: Int32
+  private let peakOfSet: Peak
   private let linear: Linear
   private let x: [Float]
   private var y: [Float]
-  private var library = Rates(), peak = Rates()
+  /// For few rows alone, whose speed is that of reading the weights.
+  private let memory: MemoryPeak?
+  private var library = Rates(), peak = Rates(), bandwidth = Rates()
 
   init(rows: Int, inputs: Int, outputs: Int, weights: Weights, threads: Int32, isaLimit: Int32) throws {
     (self.rows, self.inputs, self.outputs, self.weights, self.threads) = (rows, inputs, outputs, weights, threads)
+    // Careful: kept in a variable, since nothing may throw once a part of this value needs destroying.
+    let memory = rows <= Self.mostRowsOfMemory ? try MemoryPeak(threads: threads) : nil
     var random = FixedRandom(seed: 1)
     linear = try Linear(
       weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, as: weights,
       isaLimit: isaLimit)
-    instructionSet = peak_instruction_set(isaLimit)
+    self.memory = memory
+    peakOfSet = Peak(instructionSet: peak_instruction_set(isaLimit), kind: weights.peakKind, threads: threads)
     x = random.numbers(rows * inputs)
     y = [Float](repeating: 0, count: rows * outputs)
   }
 
-  /// Alternates the two for so long, but at least a few times each.
+  /// Alternates them for so long, but at least a few times each.
   mutating func measure(seconds: Double) throws {
     let clock = ContinuousClock()
     // The first call touches memory for the first time; the second tells how many fill a slice.
     _ = try libraryRate(calls: 1)
-    _ = try peakRate()
+    _ = try peakOfSet.rate()
     let once = Double(rows) * Double(inputs) * Double(outputs) / (try libraryRate(calls: 1))
-    let calls = max(1, Int((Self.sliceSeconds / once).rounded(.up)))
+    let calls = max(1, Int((Peak.sliceSeconds / once).rounded(.up)))
     let start = clock.now
     while library.count < Self.fewestRepeats || (clock.now - start).seconds < seconds {
-      peak.add(try peakRate())
+      peak.add(try peakOfSet.rate())
+      if let memory { bandwidth.add(try memory.rate()) }
       library.add(try libraryRate(calls: calls))
     }
   }
@@ -130,39 +141,58 @@ private struct GemmBench: ~Copyable {
     return Double(calls) * Double(rows) * Double(inputs) * Double(outputs) / elapsed
   }
 
-  private func peakRate() throws -> Double {
-    let rate = peak_measure(instructionSet, kind, threads, Self.sliceSeconds)
-    guard rate > 0 else {
-      throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "\(threads) threads expected, fewer could be started")
-    }
-    return rate
-  }
-
-  /// PEAK_….
-  private var kind: Int32 { if case .floats = weights { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
   private var ratio: Double { library.median / peak.median }
-  private var setName: String { String(cString: peak_set_name(instructionSet)) }
-  private var instructionName: String { String(cString: peak_instruction_name(instructionSet, kind)) }
 
   var text: String {
     """
     shape            \(rows) × \(inputs) × \(outputs) (rows × inputs × outputs), \(weights.text)
     threads          \(threads)
-    instruction set  \(setName)
+    instruction set  \(peakOfSet.setName)
     ditq             \(gmacs(library.median, 1)) GMAC/s median, \(gmacs(library.best, 1)) best of \(library.count)
-    peak             \(gmacs(peak.median, 1)) GMAC/s median, \(gmacs(peak.best, 1)) best: \(instructionName)
+    peak             \(gmacs(peak.median, 1)) GMAC/s median, \(gmacs(peak.best, 1)) best: \(peakOfSet.instructionName)
     ratio            \(fixed(ratio, digits: 3)) of peak, median / median
-    """
+    """ + (memory == nil ? "" : "\n" + memoryText)
+  }
+
+  /// Bytes of the weights that a multiplication reads: their bits alone, without scales.
+  private var weightBytes: Int { inputs * outputs * weights.bits / 8 }
+  private var bytesRead: Double { library.median / Double(rows * inputs * outputs) * Double(weightBytes) }
+  private var memoryRatio: Double { bytesRead / bandwidth.median }
+  private var exceedsCache: Bool { weightBytes > Int(peak_cache_size()) }
+
+  private var memoryText: String {
+    let note = exceedsCache ? "" : "; the cache of \(size(UInt64(peak_cache_size()))) holds them"
+    return """
+      weights          \(fixed(bytesRead * 1e-9, digits: 1)) GB/s read, of \(size(UInt64(weightBytes)))\(note)
+      memory           \(fixed(bandwidth.median * 1e-9, digits: 1)) GB/s median, \(fixed(bandwidth.best * 1e-9, digits: 1)) best
+      share of memory  \(fixed(memoryRatio, digits: 3)), median / median
+      """
+  }
+
+  /// Further members, where there are any.
+  private var memoryJSON: String {
+    guard memory != nil else { return "" }
+    return """
+      "weights_size": \(weightBytes), "cache_size": \(peak_cache_size()), "weights_exceed_cache": \(exceedsCache), \
+      "weights_gb_per_second": \(fixed(bytesRead * 1e-9, digits: 3)), "memory_gb_per_second": \(fixed(bandwidth.median * 1e-9, digits: 3)), \
+      "memory_gb_per_second_best": \(fixed(bandwidth.best * 1e-9, digits: 3)), "memory_ratio": \(fixed(memoryRatio, digits: 4)), \
+
+      """
   }
 
   var json: String {
     """
     {"gmacs": \(gmacs(library.median, 3)), "gmacs_best": \(gmacs(library.best, 3)), "peak_gmacs": \(gmacs(peak.median, 3)), \
     "peak_gmacs_best": \(gmacs(peak.best, 3)), "ratio": \(fixed(ratio, digits: 4)), "rows": \(rows), "inputs": \(inputs), \
-    "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(setName)", "instruction": "\(instructionName)", \
-    "repeats": \(library.count), "version": "\(String(cString: ditq_version()))"}
+    "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(peakOfSet.setName)", "instruction": "\(peakOfSet.instructionName)", \
+    "repeats": \(library.count), \(memoryJSON)"version": "\(String(cString: ditq_version()))"}
     """
   }
 
   private func gmacs(_ rate: Double, _ digits: Int) -> String { fixed(rate * 1e-9, digits: digits) }
+}
+
+extension Weights {
+  /// PEAK_….
+  fileprivate var peakKind: Int32 { if case .floats = self { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
 }

@@ -49,7 +49,7 @@ struct CompareCommand: ParsableCommand {
 }
 
 /// ditq_report, owned.
-private final class Report {
+final class Report {
   private static let layersShown = 5
 
   private let handle: OpaquePointer

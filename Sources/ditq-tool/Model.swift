@@ -85,6 +85,29 @@ final class Session {
     var options = options
     try checked { ditq_generate(handle, labels, seeds, labels.count, &options, &pixels, pixels.count, $0) }
   }
+
+  /// One call of the transformer.
+  func predict(_ call: inout PredictCall) throws {
+    let size = call.output.count * MemoryLayout<Float>.size
+    try checked { ditq_predict(handle, call.x, call.timesteps, call.labels, call.labels.count, &call.output, size, $0) }
+  }
+}
+
+/// What ditq_predict is given and fills: random latents, at one timestep, images of a label and of no class in turn.
+struct PredictCall {
+  fileprivate let x: [Float], timesteps: [Float], labels: [Int32]
+  fileprivate(set) var output: [Float]
+
+  init(_ model: Model, batch: Int, timestep: Float, label: Int32) throws {
+    let info = model.info, area = Int(info.latent_height) * Int(info.latent_width)
+    let architecture = try JSON(reading: try model.json())["architecture"]
+    var random = FixedRandom(seed: 2)
+    x = random.numbers(batch * Int(info.latent_channels) * area)
+    timesteps = [Float](repeating: timestep, count: batch)
+    labels = (0..<batch).map { $0 % 2 == 0 ? min(label, info.class_count - 1) : info.class_count }
+    let channels = Int(architecture?["output_channels"]?.double ?? Double(info.latent_channels))
+    output = [Float](repeating: 0, count: batch * channels * area)
+  }
 }
 
 // MARK: - Handles and texts

@@ -18,23 +18,45 @@ enum Output {
 
   /// Replaces the file in one step.
   static func write(_ text: String, to path: String) throws {
+    try write(to: path) { append in try Array(text.utf8).withUnsafeBytes(append) }
+  }
+
+  /// The same with what `produce` appends piece by piece.
+  static func write(to path: String, _ produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
     var template = Array("\(path).XXXXXX".utf8CString)
     let descriptor = mkstemp(&template)
     guard descriptor >= 0 else { throw failure(path, errno) }
-    var status: Int32 = 0
-    let bytes = Array(text.utf8)
-    var written = 0
-    while written < bytes.count, status == 0 {
-      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + written, bytes.count - written) }
-      if count > 0 { written += count } else if errno != EINTR { status = errno }
-    }
-    if status == 0, fchmod(descriptor, 0o666 & ~fileMask) != 0 { status = errno }
-    if close(descriptor) != 0, status == 0 { status = errno }
-    if status == 0, rename(template, path) != 0 { status = errno }
-    guard status == 0 else {
+    do {
+      do {
+        try produce { bytes in try append(bytes, to: descriptor, path) }
+        guard fchmod(descriptor, 0o666 & ~fileMask) == 0 else { throw failure(path, errno) }
+      } catch {
+        close(descriptor)
+        throw error
+      }
+      guard close(descriptor) == 0, rename(template, path) == 0 else { throw failure(path, errno) }
+    } catch {
       unlink(template)
-      throw failure(path, status)
+      throw error
     }
+  }
+
+  private static func append(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws {
+    var written = 0
+    while written < bytes.count {
+      let count = Glibc.write(descriptor, bytes.baseAddress! + written, bytes.count - written)
+      if count > 0 { written += count } else if errno != EINTR { throw failure(path, errno) }
+    }
+  }
+
+  /// Makes a folder that `fill` fills: it appears when that is done. There may be nothing of that name yet.
+  static func makeFolder(_ path: String, _ fill: (String) throws -> Void) throws {
+    guard access(path, F_OK) != 0 else { throw failure(path, EEXIST) }
+    let isNamedAsFolder = path.count > 1 && path.hasSuffix("/")
+    let path = isNamedAsFolder ? String(path.dropLast()) : path
+    let temporary = try TemporaryFolder(beside: path)
+    try fill(temporary.path)
+    guard chmod(temporary.path, 0o777 & ~fileMask) == 0, rename(temporary.path, path) == 0 else { throw failure(path, errno) }
   }
 
   static func size(of path: String) -> UInt64 {
@@ -60,7 +82,7 @@ enum Output {
     return mask
   }
 
-  private static func failure(_ path: String, _ number: Int32) -> LibraryError {
+  static func failure(_ path: String, _ number: Int32) -> LibraryError {
     LibraryError(
       status: ditq_status(number == ENOENT ? DITQ_NOT_FOUND : DITQ_IO_FAILED), message: "\(path): \(String(cString: strerror(number)))")
   }

@@ -18,19 +18,21 @@ struct Rates {
   }
 }
 
-/// The same numbers in [−1, 1) every time: splitmix64 (Steele, Lea, Flood 2014), its 24 high bits.
+/// The same numbers every time: splitmix64 (Steele, Lea, Flood 2014); `next` is its 24 high bits, in [−1, 1).
 struct FixedRandom {
   private var state: UInt64
 
   init(seed: UInt64) { state = seed }
 
-  mutating func next() -> Float {
+  mutating func bits() -> UInt64 {
     state &+= 0x9E37_79B9_7F4A_7C15
     var z = state
     z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
     z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return Float((z ^ (z >> 31)) >> 40) * 0x1p-23 - 1
+    return z ^ (z >> 31)
   }
+
+  mutating func next() -> Float { Float(bits() >> 40) * 0x1p-23 - 1 }
 
   mutating func numbers(_ count: Int) -> [Float] { (0..<count).map { _ in next() } }
 }

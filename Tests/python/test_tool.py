@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ditq_c as ditq
+import safetensors_io
 from conftest import EMOJI, FIXTURES
 from test_calls import png_decode
 
@@ -297,6 +298,105 @@ def test_a_model_differs_from_itself_in_nothing_and_a_free_run_is_another_one(qu
     assert runs[0]["sqnr_db_by_step"][0] == runs[1]["sqnr_db_by_step"][0]
 
 
+# ---- bench: nothing here looks at a time, but for its being there ----
+
+TINY = ["--config", "DiT-S/8", "--depth", 1, "--hidden", 64, "--heads", 2]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """(path, what was said): a tiny model of random weights."""
+    path = tmp_path_factory.mktemp("bench") / "tiny"
+    return path, json.loads(answer("bench", "write", *TINY, "-o", path, "--json"))
+
+
+def test_a_written_model_is_of_the_shape_that_was_asked_for(written):
+    path, said = written
+    with ditq.Model(path) as opened:
+        info, architecture = opened.info, opened.json()["architecture"]
+        assert (info.depth, info.hidden_size, info.head_count, info.patch_size, info.class_count) == (1, 64, 2, 8, 1000)
+        assert (info.image_height, info.has_decoder, architecture["latent_size"], architecture["learned_variance"]) == (256, 1, 32, True)
+        assert (said["parameter_count"], said["macs_per_forward"]) == (info.parameter_count, info.macs_per_forward)
+        assert {layer["weights"] for layer in opened.json()["layers"].values()} <= {"F16", "F32"}
+    assert said["file_size"] == sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) and said["path"] == str(path)
+
+
+def test_its_weights_are_normal_small_and_those_of_the_seed(written, tmp_path):
+    def weights(path):
+        return safetensors_io.read(path / "transformer/diffusion_pytorch_model.safetensors")
+
+    tensors = weights(written[0])
+    everything = np.concatenate([tensor.ravel() for name, tensor in tensors.items() if ".emb." not in name]).astype(np.float64)
+    count = everything.size
+    assert all(tensor.dtype == np.float16 for tensor in tensors.values()) and count > 90_000
+    # Of a normal sample: the mean's standard error is s / √n, the deviation's s / √2n, the kurtosis's √(24 / n). Five of each, and of the deck's.
+    errors = 5 * (1 / np.sqrt(count) + 1 / np.sqrt(65536))
+    scaled = everything / 0.02
+    assert abs(scaled.mean()) < errors and abs(scaled.std() - 1) < errors and abs((scaled**4).mean() - 3) < 5 * errors
+    for number in (0, 1):
+        answer("bench", "write", *TINY, "--seed", number, "-o", tmp_path / str(number))
+    same, other = weights(tmp_path / "0"), weights(tmp_path / "1")
+    assert all(np.array_equal(same[name], tensor) for name, tensor in tensors.items())
+    assert not any(np.array_equal(other[name], tensor) for name, tensor in tensors.items())
+
+
+def test_the_embedders_of_all_blocks_are_copies(tmp_path):
+    answer("bench", "write", "--config", "dit-b/8", "--depth", 2, "--hidden", 32, "--heads", 1, "-o", f"{tmp_path}/x/")
+    tensors = safetensors_io.read(tmp_path / "x/transformer/diffusion_pytorch_model.safetensors")
+    second = [name for name in tensors if name.startswith("transformer_blocks.1.")]
+    for name in second:
+        is_copy = np.array_equal(tensors[name], tensors[name.replace("blocks.1.", "blocks.0.")])
+        assert is_copy == (".emb." in name), name
+    assert len(second) == 19 and [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+STEP_KEYS = ["model", "depth", "hidden_size", "head_count", "patch_size", "tokens", "batch", "weight_bits", "weight_group", "activation_bits",
+             "weights_size", "threads", "instruction_set", "steps", "step_seconds", "step_seconds_best", "gmac_per_step", "gmacs", "gmacs_best",
+             "peak_gmacs", "peak_gmacs_best", "ratio", "instruction", "open_seconds", "session_seconds", "first_step_seconds",
+             "open_to_first_step_seconds", "resident_before_open", "peak_resident", "session_memory", "kinds", "version"]
+
+
+@pytest.mark.parametrize("options, bits, group", [(["--weights", 8], 8, 0), (["--weights", 4, "--group", 32], 4, 32), (["--float"], 32, 0)])
+def test_a_step_of_a_random_model_is_measured_with_all_that_belongs_to_it(options, bits, group, written):
+    said = json.loads(answer("bench", "step", *TINY, *options, "--steps", 2, "--batch", 3, "--threads", 2, "--json"))
+    assert list(said) == ["model", "seed", *STEP_KEYS[1:]] and said["model"] == "DiT-S/8, depth 1, hidden 64, heads 2" and said["seed"] == 0
+    assert (said["depth"], said["hidden_size"], said["head_count"], said["patch_size"], said["tokens"]) == (1, 64, 2, 8, 16)
+    assert (said["weight_bits"], said["weight_group"], said["batch"], said["threads"], said["steps"]) == (bits, group, 3, 2, 2)
+    assert said["gmac_per_step"] == pytest.approx(3e-9 * written[1]["macs_per_forward"], abs=6e-4)
+    assert 0 < said["step_seconds_best"] <= said["step_seconds"] and 0 < said["peak_gmacs"] <= said["peak_gmacs_best"] and said["ratio"] > 0
+    parts = said["open_seconds"] + said["session_seconds"] + said["first_step_seconds"]
+    assert said["open_to_first_step_seconds"] == pytest.approx(parts, abs=3e-6)
+    assert 0 < said["resident_before_open"] < said["peak_resident"]
+    if bits == 32:
+        assert said["kinds"] is None and said["instruction"] != "vpdpbusd zmm"
+    else:
+        assert list(said["kinds"]) == ["adaLN_modulation.1", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "other"]
+        assert sum(kind["share"] for kind in said["kinds"].values()) == pytest.approx(1, abs=1e-3) or said["kinds"]["other"]["seconds"] == 0
+
+
+def test_a_models_file_is_measured_as_it_is_and_nothing_is_left_behind(quantized, tmp_path):
+    path = quantized["w4"][0]
+    said = json.loads(answer("bench", "step", "--model", path, "--steps", 1, "--no-kinds", "--json"))
+    assert list(said) == STEP_KEYS and said["model"] == str(path) and said["kinds"] is None and said["weight_bits"] == 4
+    done = subprocess.run([pathlib.Path(TOOL).resolve(), "bench", "step", *map(str, TINY), "--steps", "1"], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)})
+    summary, kinds = done.stdout.split("\n\n")
+    assert done.returncode == 0 and not list(tmp_path.iterdir()) and len(kinds.splitlines()) == 6
+    names = ["model", "weights", "batch", "threads", "instruction set", "step", "ditq", "peak", "ratio", "open to step", "memory"]
+    assert [line.split("  ")[0] for line in summary.splitlines()] == names
+
+
+@pytest.mark.parametrize("options", [[], ["--weights", 4, "--group", 32], ["--float"]])
+def test_a_gemm_of_one_row_is_held_against_memory_and_one_of_many_is_not(options):
+    shape = ["--inputs", 64, "--outputs", 96, "--seconds", 0.01, "--json"]
+    one, many = (json.loads(answer("bench", "gemm", *options, "--rows", rows, *shape)) for rows in (1, 17))
+    assert set(one) - set(many) == {"weights_size", "cache_size", "weights_exceed_cache", "weights_gb_per_second", "memory_gb_per_second",
+                                    "memory_gb_per_second_best", "memory_ratio"}
+    assert one["weights_size"] == 64 * 96 * one["weights"] // 8 and 0 < one["memory_gb_per_second"] <= one["memory_gb_per_second_best"]
+    assert many["ratio"] > 0 and one["weights_exceed_cache"] == (one["weights_size"] > one["cache_size"])
+    assert one["memory_ratio"] == pytest.approx(one["weights_gb_per_second"] / one["memory_gb_per_second"], rel=0.05, abs=1e-3)
+
+
 # ---- Refusals, help, progress ----
 
 
@@ -328,6 +428,10 @@ def assert_refused(done, parts):
     (["compare", EMOJI, FIXTURES / "diffusers-b/pipeline"], ["architecture"]),
     (["compare", EMOJI, EMOJI, "--steps", 5000], ["steps", "1000", "5000"]),
     (["compare", EMOJI, EMOJI, "--csv", "missing/x.csv"], ["missing/x.csv", "No such file"]),
+    (["bench", "write", *TINY, "-o", "missing/x"], ["missing/x", "No such file"]),
+    (["bench", "write", *TINY, "-o", "."], [".", "File exists"]),
+    (["bench", "step", "--model", "nowhere.ditq"], ["nowhere.ditq", "No such file"]),
+    (["bench", "step", *TINY, "--steps", 1, "--group", 24], ["weight_group", "16", "24"]),
 ])
 def test_what_the_library_refuses_is_one_sentence_and_leaves_no_file(arguments, parts, tmp_path):
     assert_refused(tool(*arguments, folder=tmp_path), parts)
@@ -365,6 +469,14 @@ def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantiz
     (["generate", EMOJI, "-o", "x.png", "--sampler", "euler"], "--sampler"),
     (["generate", EMOJI, "-o", "x.png", "--seed", 2**64], "--seed"),
     (["compare", EMOJI, EMOJI, "--samples", 0], "--samples"),
+    (["bench", "write", "--config", "DiT-M/2", "-o", "x"], "--config"),
+    (["bench", "write", "--config", "DiT-S/3", "-o", "x"], "--config"),
+    (["bench", "write", "--config", "DiT-S/2", "--hidden", 100, "-o", "x"], "--hidden: a multiple of 16"),
+    (["bench", "write", "--config", "DiT-S/2", "--depth", 0, "-o", "x"], "--depth"),
+    (["bench", "step", "--model", EMOJI, "--weights", 8], "--weights, --group, --float: not with --model"),
+    (["bench", "step", "--float", "--group", 64], "--weights, --group: not with --float"),
+    (["bench", "step", "--batch", 0], "--batch"),
+    (["bench", "step", "--steps", 0], "--steps"),
 ])
 def test_what_the_command_line_gets_wrong_has_a_status_of_its_own(arguments, part, tmp_path):
     done = tool(*arguments, folder=tmp_path)
@@ -372,13 +484,13 @@ def test_what_the_command_line_gets_wrong_has_a_status_of_its_own(arguments, par
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "bench gemm", "bench step", "bench write"])
 def test_help_has_examples_that_fit_a_terminal(command):
-    text = answer(command, "--help")
+    text = answer(*command.split(), "--help")
     lines = text[text.index("\nExamples:\n") :].splitlines()[2:]
     examples = lines[: lines.index("")]
     assert examples and all(line.startswith(("  ditq " + command + " ", "    --")) for line in examples), examples
-    assert command in answer("--help") and "ditq " + command in answer("help", command)
+    assert command.split()[0] in answer("--help") and "ditq " + command in answer("help", *command.split())
 
 
 @pytest.mark.parametrize("arguments, shown", [

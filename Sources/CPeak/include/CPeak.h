@@ -1,5 +1,6 @@
 /*
- * The peak of a CPU's multiply-accumulates, of floats or of 8-bit integers: what `ditq bench` holds the library's speed against.
+ * The peak of a CPU's multiply-accumulates, of floats or of 8-bit integers, and of its memory: what `ditq bench` holds the library's speed
+ * against.
  *
  * Instruction sets carry the numbers of ditq.h (DITQ_ISA_…). Nothing here knows the library; it asks the CPU itself.
  */
@@ -27,5 +28,18 @@ int32_t peak_cpu_count(void);
  * overlap only in part, and the sum overstates.
  */
 double peak_measure(int32_t set, int32_t kind, int32_t threads, double seconds);
+
+/* Bytes of the last level of cache, 0 where the system does not say. */
+int64_t peak_cache_size(void);
+
+/* A buffer for so many threads (1 or more), 512 MiB in all or eight times the last level of cache; NULL when there is no memory. */
+typedef struct peak_memory peak_memory;
+peak_memory *_Nullable peak_memory_create(int32_t threads);
+void peak_memory_destroy(peak_memory *_Nullable memory);
+/*
+ * Bytes a second that the threads read together, each streaming through its own part of the buffer, going on where it was. Negative when
+ * a thread cannot be started.
+ */
+double peak_memory_measure(peak_memory *_Nonnull memory, double seconds);
 
 #endif
