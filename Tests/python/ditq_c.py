@@ -17,9 +17,10 @@ PATH = pathlib.Path(os.environ.get("DITQ_LIBRARY") or ROOT / ".build-embedded/re
 
 os.environ["DITQ_LIBRARY"] = str(PATH)
 sys.path.insert(0, str(ROOT / "bindings/python"))
-from ditq._ctypes import (  # noqa: E402
-    ALLOCATE, DEALLOCATE, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, STRUCTS, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa,
-    LayerRule, LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Sampler, SessionOptions, Status, lib,
+from ditq._ctypes import (  # noqa: E402, F401: some are for the tests alone
+    ALLOCATE, DEALLOCATE, ERROR, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa, LayerRule,
+    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Sampler, SessionOptions, Status,
+    lib,
 )  # fmt: skip
 
 (OK, INVALID_ARGUMENT, NOT_FOUND, IO_FAILED, MALFORMED, UNSUPPORTED, OUT_OF_MEMORY, CANCELLED, CHECKSUM_MISMATCH, INTERNAL) = map(int, Status)

@@ -177,6 +177,12 @@ def test_what_a_hook_raises_ends_the_call_and_nothing_else(emoji):
     assert emoji.generate(0, seed=7, steps=2).tobytes() == ditq.Model(W8A8).generate(0, seed=7, steps=2).tobytes()
 
 
+def test_a_hook_that_would_wait_for_its_own_call_is_refused(emoji):
+    with pytest.raises(RuntimeError, match="busy"):
+        emoji.generate(0, steps=3, progress=lambda done, total: emoji.generate(0, steps=1))
+    assert emoji.generate(0, steps=1).shape == (32, 32, 3)
+
+
 def test_another_thread_may_cancel(emoji):
     with emoji.session() as session, pytest.raises(ditq.Cancelled):
         session.generate(0, steps=1000, progress=lambda done, total: session.cancel())

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Optional
 
 from . import _ctypes as api
 
-Progress = Union[Callable[[int, int], Any], Any, None]
-"""A callable (done, total); or a class such as tqdm, made with total=…, then told update(n) and close(); or such a bar."""
+Progress = Any
+"""None, or a callable (done, total); or a class such as tqdm, made with total=…, then told update(n) and close(); or such a bar."""
 
 
 class Meter:

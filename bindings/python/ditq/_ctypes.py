@@ -141,7 +141,7 @@ class CompareOptions(Sized):
     ]  # fmt: skip
 
 
-STRUCTS = {
+STRUCTS: dict[str, Any] = {
     "ditq_compare_options": CompareOptions,
     "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
     "ditq_error": Error, "ditq_allocator": Allocator, "ditq_progress": Progress, "ditq_model_options": ModelOptions, "ditq_model_info": ModelInfo,
@@ -271,7 +271,7 @@ def created(function: Any, *arguments: Any) -> int:
     """The handle that a call makes."""
     handle = c_void_p()
     call(function, *arguments, byref(handle))
-    return handle.value
+    return handle.value or 0
 
 
 def text_of(function: Any, handle: int) -> str:

@@ -1,4 +1,4 @@
-"""Pictures: pixels as the library wrote them, which numpy, Pillow and notebooks look at without a copy."""
+"""Pictures: pixels as the library wrote them, which numpy looks at without a copy and notebooks show."""
 from __future__ import annotations
 
 import os
@@ -14,7 +14,7 @@ GAP = 2  # white pixels between the pictures of a grid
 
 
 class Image:
-    """Pixels [height, width, channels], 0 … 255; channels is 1 (grey), 3 (RGB) or 4 (RGBA). A notebook shows it; numpy.asarray and PIL.Image.fromarray take it.
+    """Pixels [height, width, channels], 0 … 255; channels is 1 (grey), 3 (RGB) or 4 (RGBA). A notebook shows it; numpy.asarray takes it.
 
     `texts` go into the PNG file: how the picture was made.
     """

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 BATCH_LIMIT = 8  # images that a model's own session denoises together
 
 
-def is_single(labels: Union[Label, Sequence[Label]]) -> bool:
-    """Whether this is one class, not several."""
-    return labels is None or isinstance(labels, (str, numbers.Integral))
+def as_several(labels: Union[Label, Sequence[Label]]) -> tuple[Sequence[Label], bool]:
+    """Classes as a sequence, and whether it was one class alone."""
+    if labels is None or isinstance(labels, (str, int, numbers.Integral)):
+        return [labels], True
+    return labels, False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,8 +149,8 @@ class Model(Handle):
 
     def _labels(self, values: Union[Label, Sequence[Label]]) -> tuple[list[int], bool]:
         """The numbers of one class or of several, and whether it was one."""
-        single = is_single(values)
-        return [self.label(value) for value in ([values] if single else values)], single
+        several, single = as_several(values)
+        return [self.label(value) for value in several], single
 
     def verify(self) -> None:
         """Reads every byte and compares the checksums that a .ditq file records. Raises `ChecksumMismatch`."""
@@ -185,11 +187,11 @@ class Model(Handle):
 
     def generate(self, labels, **options):
         """`Session.generate` on a session of the model's own. Threads that share the model take turns, each call on every core."""
-        return self.default_session(1 if is_single(labels) else len(labels)).generate(labels, **options)
+        return self.default_session(len(as_several(labels)[0])).generate(labels, **options)
 
     def denoise(self, labels: Union[Label, Sequence[Label]], **options: Any) -> numpy.ndarray:
         """`Session.denoise` on a session of the model's own."""
-        return self.default_session(1 if is_single(labels) else len(labels)).denoise(labels, **options)
+        return self.default_session(len(as_several(labels)[0])).denoise(labels, **options)
 
     def run(self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, **sampling: Any) -> Run:
         """A denoising to take step by step: arguments as for `denoise`."""

@@ -2,13 +2,12 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import math
 import numbers
 import os
 import threading
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Union, overload
+from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
@@ -56,7 +55,7 @@ def sampling_options(
 
 
 def seeds_of(seed: Seeds, count: int) -> list[int]:
-    seeds = [seed + i for i in range(count)] if isinstance(seed, numbers.Integral) else [int(each) for each in seed]
+    seeds = [int(seed) + i for i in range(count)] if isinstance(seed, (int, numbers.Integral)) else [int(each) for each in seed]
     if len(seeds) != count:
         raise ValueError(f"{count} seeds expected, {len(seeds)} found")
     return seeds
@@ -82,7 +81,7 @@ class Session(Handle):
     def __init__(self, model: Model, *, threads: int = 0, batch_limit: int = 1, isa: Union[str, int] = "best"):
         self.model = model
         self._options = api.SessionOptions(threads=threads, batch_limit=batch_limit, isa_limit=api.number(api.Isa, isa))
-        self._lock = threading.Lock()
+        self._lock, self._caller = threading.Lock(), 0
         self._lost = False
         self._open()
         tell_of_forks(self)
@@ -91,7 +90,7 @@ class Session(Handle):
         self._own(api.created(api.lib.ditq_session_create, self.model._handle, self._options), api.lib.ditq_session_destroy)
 
     def _forked(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._caller = threading.Lock(), 0
         self._lost = self._finalizer.detach() is not None
 
     @property
@@ -101,13 +100,25 @@ class Session(Handle):
             self._open()
         return super()._handle
 
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time; others wait, but for a progress hook of the call itself, which would wait for ever."""
+        if self._caller == threading.get_ident():
+            raise RuntimeError("this session is busy with the call that this hook belongs to; only cancel() may be called here")
+        with self._lock:
+            self._caller = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._caller = 0
+
     @property
     def batch_limit(self) -> int:
         return self._options.batch_limit
 
     def close(self) -> None:
         """Gives threads and memory back, once a call in progress has ended."""
-        with self._lock:
+        with self._turn():
             super().close()
 
     def cancel(self) -> None:
@@ -116,11 +127,11 @@ class Session(Handle):
 
     def json(self) -> dict[str, Any]:
         """What really runs: instruction set, threads, bytes, step times of the last call."""
-        with self._lock:
+        with self._turn():
             return json.loads(api.text_of(api.lib.ditq_session_describe_json, self._handle))
 
     def _call(self, function: Any, *arguments: Any, call: Optional[Call] = None) -> None:
-        with self._lock:
+        with self._turn():
             (call or Call(cancel=self.cancel))(api.call, function, self._handle, *arguments)
 
     def _sample(
@@ -219,7 +230,7 @@ class Run(Handle):
         """Takes one sampling step, on any session of the model; how many are left. A step that was interrupted can be taken again."""
         session = session or self.model.default_session()
         remaining = api.c_int32()
-        with session._lock:
+        with session._turn():
             Call(cancel=session.cancel)(api.call, api.lib.ditq_run_step, self._handle, session._handle, api.byref(remaining))
         return remaining.value
 
@@ -230,10 +241,13 @@ class Run(Handle):
     @property
     def count(self) -> int:
         """How many images: as many as the library wants room for."""
-        for count in itertools.count(1):
-            with contextlib.suppress(InvalidArgument):
-                api.call(api.lib.ditq_run_latents, self._handle, None, None, count * 4 * math.prod(self.model.latent_shape))
+        count, size = 1, 4 * math.prod(self.model.latent_shape)
+        while True:
+            try:
+                api.call(api.lib.ditq_run_latents, self._handle, None, None, count * size)
                 return count
+            except InvalidArgument:
+                count += 1
 
     def latents(self) -> numpy.ndarray:
         """The latents as they are, float32 [count, channels, height, width]."""
