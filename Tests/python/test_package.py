@@ -1,4 +1,5 @@
 """The Python package `ditq`: pictures, arrays, progress, Ctrl-C, threads, forks; that it installs, and that it finds its library or says where it looked."""
+import gc
 import importlib.util
 import json
 import os
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 
 import ditq_c
 import numpy as np
@@ -277,6 +279,21 @@ def test_what_is_closed_says_so():
         with pytest.raises(ValueError, match="is closed"):
             use()
     model.close(), session.close()
+
+
+def test_what_nobody_holds_goes_at_once():
+    gc.disable()
+    try:
+        model = ditq.Model(W8A8)
+        session, run = model.session(), model.run(0, steps=1)
+        held = [weakref.ref(each) for each in (model, session, run, model.default_session())]
+        session.generate(0, steps=1), model.generate(0, steps=1), run.step(session)
+        with pytest.raises(ditq.InvalidArgument):
+            session.generate(-1)
+        del model, session, run
+        assert [each() for each in held] == [None] * 4
+    finally:
+        gc.enable()
 
 
 # ---- The library, the package ----

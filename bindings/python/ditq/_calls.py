@@ -56,14 +56,16 @@ class Call:
 
     def __init__(self, meter: Optional[Meter] = None, cancel: Callable[[], None] = lambda: None):
         self._meter, self._cancel = meter, cancel
-        self._reports: queue.SimpleQueue = queue.SimpleQueue()
-        self._stopped = False
-        self.hook = api.PROGRESS_CALLBACK(self._progress)
+        reports: queue.SimpleQueue = queue.SimpleQueue()
+        stopped = threading.Event()
 
-    def _progress(self, _: object, pointer: Any) -> int:
-        progress = pointer.contents
-        self._reports.put((progress.phase, progress.done, progress.total))
-        return self._stopped
+        def hook(_: object, pointer: Any) -> int:
+            progress = pointer.contents
+            reports.put((progress.phase, progress.done, progress.total))
+            return stopped.is_set()
+
+        self._reports, self._stopped = reports, stopped
+        self.hook = api.PROGRESS_CALLBACK(hook)  # it holds no `self`: a session is to go when nobody holds it, without the garbage collector
 
     def __call__(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """work(*arguments): its result, or what it raised."""
@@ -90,12 +92,12 @@ class Call:
             if self._meter:
                 self._meter.close()
         if failure:
-            raise failure[0]
-        return outcome[0]
+            raise failure.pop()
+        return outcome.pop()
 
     def _stop(self, thread: threading.Thread) -> None:
         """Waits for the end, which is near: whoever presses Ctrl-C again waits too, since the work still writes into memory of ours."""
-        self._stopped = True
+        self._stopped.set()
         while thread.is_alive():
             with contextlib.suppress(KeyboardInterrupt):
                 self._cancel()

@@ -7,6 +7,7 @@ import numbers
 import operator
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
@@ -176,7 +177,7 @@ class Model(Handle):
         with self._lock:
             limit = min(max(count, 1), BATCH_LIMIT)
             if self._session is None or self._session.batch_limit < limit:
-                self._session = Session(self, batch_limit=limit)
+                self._session = Session(weakref.proxy(self), batch_limit=limit)  # so that the model goes when nobody holds it
             return self._session
 
     @overload
