@@ -52,16 +52,21 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 test: setup setup-test lib gen_png models
 	Tests/run.sh
 
+# The library, headers, what pkg-config and CMake find it by, gen_png with its model, man pages.
+INSTALLED := $(DESTDIR)$(PREFIX)
 install: lib gen_png $(MODEL)
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/ditq
-	install -m 755 $(LIBRARY) $(DESTDIR)$(PREFIX)/lib/libditq.so.$(VERSION)
-	ln -sf libditq.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libditq.so.1
-	ln -sf libditq.so.1 $(DESTDIR)$(PREFIX)/lib/libditq.so
-	install -m 644 include/ditq.h $(DESTDIR)$(PREFIX)/include/ditq.h
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' bindings/ditq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/ditq.pc
-	install -m 644 $(MODEL) $(DESTDIR)$(PREFIX)/share/ditq/emoji-w8a8.ditq
+	install -d $(addprefix $(INSTALLED)/,lib/pkgconfig lib/cmake/ditq include bin share/ditq share/man/man1)
+	install -m 755 $(LIBRARY) $(INSTALLED)/lib/libditq.so.$(VERSION)
+	ln -sf libditq.so.$(VERSION) $(INSTALLED)/lib/libditq.so.1
+	ln -sf libditq.so.1 $(INSTALLED)/lib/libditq.so
+	install -m 644 include/ditq.h include/ditq.hpp $(INSTALLED)/include
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' bindings/ditq.pc.in > $(INSTALLED)/lib/pkgconfig/ditq.pc
+	install -m 644 bindings/cmake/ditq-config.cmake $(INSTALLED)/lib/cmake/ditq
+	sed -e 's|@VERSION@|$(VERSION)|' bindings/cmake/ditq-config-version.cmake.in > $(INSTALLED)/lib/cmake/ditq/ditq-config-version.cmake
+	install -m 644 man/gen_png.1 man/ditq.1 $(INSTALLED)/share/man/man1
+	install -m 644 $(MODEL) $(INSTALLED)/share/ditq/emoji-w8a8.ditq
 	$(CC) -std=c11 $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(PREFIX)/share/ditq/emoji-w8a8.ditq"' examples/gen_png/gen_png.c \
-	  -o $(DESTDIR)$(PREFIX)/bin/gen_png -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/../lib'
+	  -o $(INSTALLED)/bin/gen_png -L$(LIBDIR) -lditq -Wl,-rpath,'$$ORIGIN/../lib'
 
 # Other libraries on the same model, in turn with ours: installs them (several GB) and takes a while. CONFIG=DiT-XL/2 PEERS=openvino-int8,…
 CONFIG ?= DiT-S/2
@@ -71,10 +76,12 @@ bench-peers: tool
 # What the build needs from the system: installed where that is allowed, else named in one line.
 setup:
 	@Tests/tools/setup.sh libpng-dev pkg-config
+PYTHON_TESTS := numpy,pytest,setuptools,wheel
+comma := ,
 setup-test: setup
-	@Tests/tools/setup.sh binutils gcc g++ python3
-	@python3 -c 'import numpy, pytest' 2>/dev/null || { Tests/tools/setup.sh python3-pip && \
-	  { python3 -m pip install --quiet numpy pytest || python3 -m pip install --quiet --break-system-packages numpy pytest; }; }
+	@Tests/tools/setup.sh binutils gcc g++ cmake python3 python3-pip
+	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || python3 -m pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)) || \
+	  python3 -m pip install --quiet --break-system-packages $(subst $(comma), ,$(PYTHON_TESTS))
 
 format:
 	swift format --in-place --recursive --configuration .swift-format Package.swift Sources Tests

@@ -41,20 +41,6 @@ lint() { swift format lint --strict --recursive --configuration .swift-format Pa
 # The regular build: the unit tests, and a library whose bytes are compared with the shipped one's. Release, because debug numerics are slow.
 regular() { swift "$@" -c release -Xswiftc -enable-testing --scratch-path .build-test; }
 
-# A consumer that knows nothing but the installed files.
-installed() {
-  local root
-  root=$(mktemp -d)
-  make --no-print-directory install PREFIX="$root" >/dev/null &&
-    cc -std=c11 -Wall -Wextra -Werror -pedantic Tests/c/smoke.c -o "$root/smoke" \
-      $(PKG_CONFIG_PATH="$root/lib/pkgconfig" pkg-config --cflags --libs ditq) -Wl,-rpath,"$root/lib" &&
-    "$root/smoke" "$root/share/ditq/emoji-w8a8.ditq" && echo "ok  a C program built with pkg-config runs" &&
-    "$root/bin/gen_png" --steps 2 --class "red apple" -o "$root/apple.png" && echo "ok  the installed gen_png finds its model"
-  local status=$?
-  rm -rf "$root"
-  return $status
-}
-
 part "headers" Tests/headers.sh
 part "ABI layout" Tests/tools/abi_layout.py --check
 part "structure" Tests/structure.sh
@@ -64,7 +50,7 @@ part "Swift tests" regular test
 part "regular library and tool" bash -c 'for product in ditq ditq-tool; do
   swift build -c release -Xswiftc -enable-testing --scratch-path .build-test --product $product && echo "ok  $product" || exit 1
 done'
-part "install" installed
+part "install" Tests/install.sh
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 

@@ -11,7 +11,7 @@ import pytest
 
 try:
     import ditq_c as ditq
-except OSError as missing:
+except ImportError as missing:
     pytest.exit(f"no library to test: {missing}. Build it with `make lib`, or name one in DITQ_LIBRARY.", returncode=2)
 import safetensors_io
 

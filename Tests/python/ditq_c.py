@@ -1,211 +1,35 @@
-"""include/ditq.h as Python's ctypes sees it, declared by hand and checked against ditq_abi_layout() when it is imported.
+"""The library as the tests call it: the declarations of the Python package, and thin classes that hide nothing.
 
 The library is the one that DITQ_LIBRARY names, else the Embedded build. Functions are in `lib`, under their own names and with their own arguments;
-`call` runs one and raises DitqFailure. Model and Session are thin: they keep alive what the library points to, and shape arrays.
+`call` runs one and raises DitqFailure. Model and Session keep alive what the library points to, and shape arrays.
 """
 import ctypes
 import json
 import os
 import pathlib
-from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+import sys
+from ctypes import byref, c_int32, c_size_t, c_void_p
 
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATH = pathlib.Path(os.environ.get("DITQ_LIBRARY") or ROOT / ".build-embedded/release/libditq.so").resolve()
 
-# ---- Numbers ----
-
-(OK, INVALID_ARGUMENT, NOT_FOUND, IO_FAILED, MALFORMED, UNSUPPORTED, OUT_OF_MEMORY, CANCELLED, CHECKSUM_MISMATCH, INTERNAL) = range(10)
-STATUS_NAMES = (
-    "DITQ_OK", "DITQ_INVALID_ARGUMENT", "DITQ_NOT_FOUND", "DITQ_IO_FAILED", "DITQ_MALFORMED", "DITQ_UNSUPPORTED", "DITQ_OUT_OF_MEMORY", "DITQ_CANCELLED",
-    "DITQ_CHECKSUM_MISMATCH", "DITQ_INTERNAL",
+os.environ["DITQ_LIBRARY"] = str(PATH)
+sys.path.insert(0, str(ROOT / "bindings/python"))
+from ditq._ctypes import (  # noqa: E402, F401: some are for the tests alone
+    ALLOCATE, DEALLOCATE, ERROR, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa, LayerRule,
+    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Sampler, SessionOptions, Status,
+    lib,
 )  # fmt: skip
-COMPATIBILITY_AUTO, COMPATIBILITY_OFFICIAL, COMPATIBILITY_DIFFUSERS = range(3)
-ISA_BEST, ISA_GENERIC, ISA_AVX2, ISA_AVX512VNNI = range(4)
-SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER = range(5)
-RANDOM_TORCH, RANDOM_PHILOX = range(2)
-PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_DENOISE, PHASE_DECODE = range(5)
-KEEP_FLOAT = 32
 
-# ---- Structs ----
-
-
-class Sized(Structure):
-    """A struct of ditq.h: struct_size is filled in, everything else is 0."""
-
-    def __init__(self, **fields):
-        super().__init__(**fields)
-        if "struct_size" not in fields:
-            self.struct_size = ctypes.sizeof(self)
-
-
-class Error(Sized):
-    _fields_ = [("struct_size", c_uint32), ("status", c_int32), ("message", c_char * 504)]
-
-
-ALLOCATE = CFUNCTYPE(c_void_p, c_void_p, c_size_t, c_size_t)
-DEALLOCATE = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_size_t)
-
-
-class Allocator(Sized):
-    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("context", c_void_p), ("allocate", ALLOCATE), ("deallocate", DEALLOCATE)]
-
-
-class Progress(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("phase", c_int32), ("done", c_int64), ("total", c_int64), ("elapsed_seconds", c_double), ("latents", POINTER(c_float)),
-    ]  # fmt: skip
-
-
-PROGRESS_CALLBACK = CFUNCTYPE(c_int32, c_void_p, POINTER(Progress))
-
-
-class ModelOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("compatibility", c_int32), ("allocator", POINTER(Allocator)), ("expected_sha256", c_char_p),
-        ("progress", PROGRESS_CALLBACK), ("progress_context", c_void_p), ("head_count", c_int32), ("reserved", c_int32),
-    ]  # fmt: skip
-
-
-class ModelInfo(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("image_height", c_int32), ("image_width", c_int32), ("image_channels", c_int32), ("latent_height", c_int32),
-        ("latent_width", c_int32), ("latent_channels", c_int32), ("patch_size", c_int32), ("hidden_size", c_int32), ("depth", c_int32), ("head_count", c_int32),
-        ("class_count", c_int32), ("weight_bits", c_int32), ("weight_group", c_int32), ("activation_bits", c_int32), ("has_decoder", c_int32),
-        ("parameter_count", c_uint64), ("weights_size", c_uint64), ("macs_per_forward", c_uint64),
-    ]  # fmt: skip
-
-
-class SessionOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("threads", c_int32), ("batch_limit", c_int32), ("isa_limit", c_int32), ("allocator", POINTER(Allocator)),
-        ("arena", c_void_p), ("arena_size", c_size_t),
-    ]  # fmt: skip
-
-
-class GenerateOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("sampler", c_int32), ("steps", c_int32), ("random", c_int32), ("guidance_scale", c_double), ("guidance_begin", c_double),
-        ("guidance_end", c_double), ("guidance_channels", c_int32), ("reserved", c_int32), ("eta", c_double), ("noise", c_void_p),
-        ("progress", PROGRESS_CALLBACK), ("progress_context", c_void_p),
-    ]  # fmt: skip
-
-
-class PngText(Structure):
-    _fields_ = [("key", c_char_p), ("text", c_char_p)]
-
-
-class LinearOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("weight_bits", c_int32), ("weight_group", c_int32), ("weight_method", c_int32), ("activation_mode", c_int32),
-        ("isa_limit", c_int32), ("activation_min", c_float), ("activation_max", c_float), ("allocator", POINTER(Allocator)),
-    ]  # fmt: skip
-
-
-class LayerRule(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("weight_bits", c_int32), ("weight_group", c_int32), ("activation_bits", c_int32), ("pattern", c_char_p),
-    ]  # fmt: skip
-
-
-class QuantizeOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("weight_bits", c_int32), ("weight_group", c_int32), ("weight_method", c_int32), ("activation_bits", c_int32),
-        ("activation_mode", c_int32), ("observer", c_int32), ("calibration_steps", c_int32), ("calibration_total_steps", c_int32),
-        ("calibration_samples", c_int32), ("calibration_seed", c_uint64), ("balance_channels", c_int32), ("threads", c_int32),
-        ("error_budget_db", c_double), ("rules", POINTER(LayerRule)), ("rule_count", c_size_t), ("progress", PROGRESS_CALLBACK),
-        ("progress_context", c_void_p),
-    ]  # fmt: skip
-
-
-class CompareOptions(Sized):
-    _fields_ = [
-        ("struct_size", c_uint32), ("steps", c_int32), ("samples", c_int32), ("threads", c_int32), ("seed", c_uint64), ("free_running", c_int32),
-        ("reserved", c_int32), ("progress", PROGRESS_CALLBACK), ("progress_context", c_void_p),
-    ]  # fmt: skip
-
-
-STRUCTS = {
-    "ditq_compare_options": CompareOptions,
-    "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
-    "ditq_error": Error, "ditq_allocator": Allocator, "ditq_progress": Progress, "ditq_model_options": ModelOptions, "ditq_model_info": ModelInfo,
-    "ditq_session_options": SessionOptions, "ditq_generate_options": GenerateOptions, "ditq_png_text": PngText, "ditq_linear_options": LinearOptions,
-}  # fmt: skip
-
-# ---- Functions: (name, result, arguments); handles and arrays are c_void_p ----
-
-MODEL = SESSION = RUN = LINEAR = REPORT = ARRAY = c_void_p
-OUT_HANDLE, OUT_SIZE, ERROR, OUT_LABEL = POINTER(c_void_p), POINTER(c_size_t), POINTER(Error), POINTER(c_int32)
-PNG = [ARRAY, c_int32, c_int32, c_int32, POINTER(PngText), c_size_t]
-PROTOTYPES = {
-    "ditq_abi_version": (c_uint32, []),
-    "ditq_version": (c_char_p, []),
-    "ditq_abi_layout": (c_char_p, []),
-    "ditq_status_name": (c_char_p, [c_int32]),
-    "ditq_model_open": (c_int32, [c_char_p, POINTER(ModelOptions), OUT_HANDLE, ERROR]),
-    "ditq_model_open_memory": (c_int32, [ARRAY, c_size_t, POINTER(ModelOptions), OUT_HANDLE, ERROR]),
-    "ditq_model_close": (None, [MODEL]),
-    "ditq_model_describe": (c_int32, [MODEL, POINTER(ModelInfo), ERROR]),
-    "ditq_model_describe_json": (c_int32, [MODEL, ARRAY, c_size_t, OUT_SIZE, ERROR]),
-    "ditq_model_class_name": (c_char_p, [MODEL, c_int32]),
-    "ditq_model_find_class": (c_int32, [MODEL, c_char_p, OUT_LABEL, ERROR]),
-    "ditq_quantize_options_init": (None, [POINTER(QuantizeOptions)]),
-    "ditq_quantize": (c_int32, [MODEL, POINTER(QuantizeOptions), OUT_HANDLE, ERROR]),
-    "ditq_compare": (c_int32, [MODEL, MODEL, POINTER(CompareOptions), OUT_HANDLE, ERROR]),
-    "ditq_report_json": (c_char_p, [REPORT]),
-    "ditq_report_csv": (c_char_p, [REPORT]),
-    "ditq_report_sqnr_db": (c_double, [REPORT, c_int32]),
-    "ditq_report_destroy": (None, [REPORT]),
-    "ditq_model_save": (c_int32, [MODEL, c_char_p, ERROR]),
-    "ditq_model_verify": (c_int32, [MODEL, ERROR]),
-    "ditq_session_memory": (c_int32, [MODEL, POINTER(SessionOptions), OUT_SIZE, ERROR]),
-    "ditq_session_create": (c_int32, [MODEL, POINTER(SessionOptions), OUT_HANDLE, ERROR]),
-    "ditq_session_destroy": (None, [SESSION]),
-    "ditq_session_cancel": (None, [SESSION]),
-    "ditq_session_describe_json": (c_int32, [SESSION, ARRAY, c_size_t, OUT_SIZE, ERROR]),
-    "ditq_generate_options_init": (None, [POINTER(GenerateOptions)]),
-    "ditq_generate": (c_int32, [SESSION, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), ARRAY, c_size_t, ERROR]),
-    "ditq_denoise": (c_int32, [SESSION, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), ARRAY, c_size_t, ERROR]),
-    "ditq_decode": (c_int32, [SESSION, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
-    "ditq_decode_float": (c_int32, [SESSION, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
-    "ditq_predict": (c_int32, [SESSION, ARRAY, ARRAY, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
-    "ditq_run_create": (c_int32, [MODEL, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), OUT_HANDLE, ERROR]),
-    "ditq_run_step": (c_int32, [RUN, SESSION, OUT_LABEL, ERROR]),
-    "ditq_run_latents": (c_int32, [RUN, ARRAY, ARRAY, c_size_t, ERROR]),
-    "ditq_run_save": (c_int32, [RUN, ARRAY, c_size_t, OUT_SIZE, ERROR]),
-    "ditq_run_restore": (c_int32, [MODEL, ARRAY, c_size_t, OUT_HANDLE, ERROR]),
-    "ditq_run_destroy": (None, [RUN]),
-    "ditq_png_write": (c_int32, [c_char_p, *PNG, ERROR]),
-    "ditq_png_encode": (c_int32, [*PNG, ARRAY, c_size_t, OUT_SIZE, ERROR]),
-    "ditq_linear_create": (c_int32, [ARRAY, ARRAY, c_int32, c_int32, POINTER(LinearOptions), OUT_HANDLE, ERROR]),
-    "ditq_linear_apply": (c_int32, [LINEAR, ARRAY, c_size_t, ARRAY, c_int32, ERROR]),
-    "ditq_linear_destroy": (None, [LINEAR]),
-}
-
-
-def load(path):
-    library = ctypes.CDLL(str(path))
-    for name, (result, arguments) in PROTOTYPES.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
-    return library
-
-
-def check_layout(text):
-    """Every struct of the library has the size, the fields and the offsets of the one above."""
-    theirs = json.loads(text)
-    ours = {
-        name: {"size": ctypes.sizeof(struct), "fields": {field: [getattr(struct, field).offset, getattr(struct, field).size] for field, _ in struct._fields_}}
-        for name, struct in STRUCTS.items()
-    }
-    if theirs != ours:
-        names = [name for name in sorted(theirs.keys() | ours.keys()) if theirs.get(name) != ours.get(name)]
-        raise ImportError("ditq_c.py and ditq_abi_layout() disagree: " + "; ".join(f"{n}: library {theirs.get(n)}, here {ours.get(n)}" for n in names))
-
-
-lib = load(PATH)
-check_layout(lib.ditq_abi_layout())
+(OK, INVALID_ARGUMENT, NOT_FOUND, IO_FAILED, MALFORMED, UNSUPPORTED, OUT_OF_MEMORY, CANCELLED, CHECKSUM_MISMATCH, INTERNAL) = map(int, Status)
+STATUS_NAMES = tuple(f"DITQ_{status.name}" for status in Status)
+COMPATIBILITY_AUTO, COMPATIBILITY_OFFICIAL, COMPATIBILITY_DIFFUSERS = map(int, Compatibility)
+ISA_BEST, ISA_GENERIC, ISA_AVX2, ISA_AVX512VNNI = map(int, Isa)
+SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER = map(int, Sampler)
+RANDOM_TORCH, RANDOM_PHILOX = map(int, Random)
+PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_DENOISE, PHASE_DECODE = map(int, Phase)
 
 # ---- Calling ----
 

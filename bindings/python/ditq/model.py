@@ -1,0 +1,246 @@
+"""Models: opened, described, saved, and asked for pictures."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import numbers
+import operator
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Optional, Sequence, Union, overload
+
+from . import _ctypes as api
+from ._calls import Call, Meter, Progress
+from ._handles import Handle, tell_of_forks
+from .image import Image, Images
+from .session import Label, Run, Seeds, Session, floats, sampling_options, seeds_of
+
+if TYPE_CHECKING:
+    import numpy
+
+BATCH_LIMIT = 8  # images that a model's own session denoises together
+
+
+def as_several(labels: Union[Label, Sequence[Label]]) -> tuple[Sequence[Label], bool]:
+    """Classes as a sequence, and whether it was one class alone."""
+    if labels is None or isinstance(labels, (str, int, numbers.Integral)):
+        return [labels], True
+    return labels, False
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What a model is. Image sizes are 0 for a latent model without a decoder; weight_bits 32 is float; weight_group 0 is a scale a row."""
+
+    image_height: int
+    image_width: int
+    image_channels: int
+    latent_height: int
+    latent_width: int
+    latent_channels: int
+    patch_size: int
+    hidden_size: int
+    depth: int
+    head_count: int
+    class_count: int
+    weight_bits: int
+    weight_group: int
+    activation_bits: int
+    has_decoder: int
+    parameter_count: int
+    weights_size: int
+    macs_per_forward: int
+
+
+class Model(Handle):
+    """A Diffusion Transformer: a .ditq file, a diffusers directory, a safetensors or .pt checkpoint, or the bytes of one such file.
+
+    compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count: for a checkpoint that does not say.
+    A model is immutable, any number of threads may share it.
+    """
+
+    def __init__(
+        self,
+        source: Union[str, os.PathLike[str], bytes],
+        *,
+        compatibility: Union[str, int] = "auto",
+        sha256: Optional[str] = None,
+        head_count: int = 0,
+        progress: Progress = None,
+    ):
+        call = Call(Meter(progress))
+        options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
+        options.expected_sha256 = None if sha256 is None else sha256.encode()
+        if isinstance(source, bytes):
+            self.path = ""
+            pointer = call(api.created, api.lib.ditq_model_open_memory, source, len(source), options)
+        else:
+            self.path = os.fspath(source)
+            pointer = call(api.created, api.lib.ditq_model_open, os.fsencode(source), options)
+        self._hold(pointer, source)
+
+    @classmethod
+    def _made(cls, pointer: int) -> Model:
+        """A model that the library made from another one."""
+        model = cls.__new__(cls)
+        model.path = ""
+        model._hold(pointer, None)
+        return model
+
+    def _hold(self, pointer: int, source: object) -> None:
+        self._source = source  # the library reads these bytes where they are
+        self._own(pointer, api.lib.ditq_model_close)
+        info = api.ModelInfo()
+        api.call(api.lib.ditq_model_describe, pointer, info)
+        self.info = ModelInfo(**{field.name: getattr(info, field.name) for field in dataclasses.fields(ModelInfo)})
+        self._lock = threading.Lock()
+        self._session: Optional[Session] = None
+        tell_of_forks(self)
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Closes the model and its own session. Sessions that were made from it keep working."""
+        if self._session is not None:
+            self._session.close()
+        super().close()
+
+    # ---- What it is ----
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)"""
+        return self.info.image_height, self.info.image_width, self.info.image_channels
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)"""
+        return self.info.latent_channels, self.info.latent_height, self.info.latent_width
+
+    @property
+    def output_channels(self) -> int:
+        """Channels that the transformer predicts: twice the latents' for a model with learned variance."""
+        return self.json()["architecture"]["output_channels"]
+
+    def json(self) -> dict[str, Any]:
+        """Everything: architecture, layers, the settings recorded in the file, calibration, class names."""
+        return json.loads(api.text_of(api.lib.ditq_model_describe_json, self._handle))
+
+    def class_name(self, label: int) -> Optional[str]:
+        """The name of a label; None where the model names none."""
+        name = api.lib.ditq_model_class_name(self._handle, label)
+        return None if name is None else name.decode("utf-8")
+
+    @property
+    def class_names(self) -> list[Optional[str]]:
+        """The names of all labels, in order."""
+        return [self.class_name(label) for label in range(self.info.class_count)]
+
+    def label(self, value: Label) -> int:
+        """The number of a class that is given by name or number; None is "no class". Raises `NotFound`, which names the nearest ones."""
+        if value is None:
+            return self.info.class_count
+        if not isinstance(value, str):
+            return operator.index(value)
+        label = api.c_int32()
+        api.call(api.lib.ditq_model_find_class, self._handle, value.encode("utf-8"), label)
+        return label.value
+
+    def _labels(self, values: Union[Label, Sequence[Label]]) -> tuple[list[int], bool]:
+        """The numbers of one class or of several, and whether it was one."""
+        several, single = as_several(values)
+        return [self.label(value) for value in several], single
+
+    def verify(self) -> None:
+        """Reads every byte and compares the checksums that a .ditq file records. Raises `ChecksumMismatch`."""
+        api.call(api.lib.ditq_model_verify, self._handle)
+
+    def save(self, path: Union[str, os.PathLike[str]]) -> None:
+        """Writes a quantized model as a .ditq file, whole or not at all."""
+        api.call(api.lib.ditq_model_save, self._handle, os.fsencode(path))
+
+    def __repr__(self) -> str:
+        info = self.info
+        bits = "float" if info.weight_bits == api.KEEP_FLOAT else f"{info.weight_bits}-bit"
+        return f"<ditq.Model {os.path.basename(self.path)}: {info.parameter_count:,} parameters, {bits} weights, {info.class_count} classes>"
+
+    # ---- What it does ----
+
+    def session(self, *, threads: int = 0, batch_limit: int = 1, isa: Union[str, int] = "best") -> Session:
+        """Working memory and threads of your own: see `Session`."""
+        return Session(self, threads=threads, batch_limit=batch_limit, isa=isa)
+
+    def default_session(self, count: int = 1) -> Session:
+        """The session that the model's own methods use, made when it is first needed, and again for a larger batch."""
+        with self._lock:
+            limit = min(max(count, 1), BATCH_LIMIT)
+            if self._session is None or self._session.batch_limit < limit:
+                self._session = Session(weakref.proxy(self), batch_limit=limit)  # so that the model goes when nobody holds it
+            return self._session
+
+    @overload
+    def generate(self, labels: Label, *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any) -> Image: ...
+
+    @overload
+    def generate(self, labels: Sequence[Label], *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any) -> Images: ...
+
+    def generate(self, labels, **options):
+        """`Session.generate` on a session of the model's own. Threads that share the model take turns, each call on every core."""
+        return self.default_session(len(as_several(labels)[0])).generate(labels, **options)
+
+    def denoise(self, labels: Union[Label, Sequence[Label]], **options: Any) -> numpy.ndarray:
+        """`Session.denoise` on a session of the model's own."""
+        return self.default_session(len(as_several(labels)[0])).denoise(labels, **options)
+
+    def run(self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, **sampling: Any) -> Run:
+        """A denoising to take step by step: arguments as for `denoise`."""
+        indices, _ = self._labels(labels)
+        options = sampling_options(**sampling)
+        if noise is not None:
+            noise = floats(noise, len(indices), *self.latent_shape)
+            options.noise = noise.ctypes.data
+        seeds = api.uint64s(seeds_of(seed, len(indices)))
+        return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options))
+
+    def restore(self, saved: bytes) -> Run:
+        """The run that `Run.save` gave, on a model of the same architecture and sampling settings."""
+        return Run(self, api.created(api.lib.ditq_run_restore, self._handle, saved, len(saved)))
+
+
+def quantize(
+    model: Model,
+    *,
+    weight_bits: int = 8,
+    weight_group: int = -1,
+    weight_method: Union[str, int] = "auto",
+    activation_bits: int = 8,
+    activation_mode: Union[str, int] = "auto",
+    observer: Union[str, int] = "minmax",
+    balance_channels: bool = False,
+    error_budget_db: float = 0,
+    rules: Sequence[dict[str, Any]] = (),
+    threads: int = 0,
+    progress: Progress = None,
+    **calibration: int,
+) -> Model:
+    """A model of 8- or 4-bit weights, made from a float one, which stays as it is. No training; the same model comes out on every machine.
+
+    weight_group: inputs that share a scale, 0 the whole row, -1 automatic. weight_method: "auto", "round", "mse" or "gptq". activation_mode: "auto", "static",
+    "static_per_step", "dynamic_per_token" or "none". observer: "minmax", "percentile" or "mse", for static ranges. balance_channels: move outliers into the
+    weights. error_budget_db: raise the worst layers' bits until the output has so many dB of SQNR. rules: dicts of pattern, weight_bits, weight_group and
+    activation_bits, for the layers whose name matches. calibration: calibration_steps, calibration_total_steps, calibration_samples, calibration_seed.
+    """
+    call = Call(Meter(progress))
+    options = api.default(api.QuantizeOptions, api.lib.ditq_quantize_options_init)
+    options.weight_bits, options.weight_group, options.weight_method = weight_bits, weight_group, api.number(api.WeightMethod, weight_method)
+    options.activation_bits, options.activation_mode = activation_bits, api.number(api.ActivationMode, activation_mode)
+    options.observer, options.balance_channels = api.number(api.Observer, observer), balance_channels
+    options.error_budget_db, options.threads, options.progress = error_budget_db, threads, call.hook
+    options.rules, options.rule_count = api.rules(rules), len(rules)
+    for name, value in calibration.items():
+        if not name.startswith("calibration_") or not hasattr(options, name):
+            raise TypeError(f"quantize() got an unexpected keyword argument {name!r}")
+        setattr(options, name, value)
+    return Model._made(call(api.created, api.lib.ditq_quantize, model._handle, options))
