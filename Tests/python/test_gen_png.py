@@ -30,11 +30,12 @@ def test_it_draws_what_the_library_draws_and_says_how(tmp_path):
 
 
 @pytest.mark.parametrize("sampler, eta", [("ddim", 0.5), ("ddpm", 0), ("dpmpp_2m", 0)])
-def test_it_samples_as_it_is_told(tmp_path, session, sampler, eta):
+def test_it_samples_as_it_is_told(tmp_path, sampler, eta):
     assert gen_png("--sampler", sampler, "--eta", eta, "--steps", 3, folder=tmp_path).returncode == 0
     pixels, texts = png_decode((tmp_path / "out.png").read_bytes())
     number = getattr(ditq, "SAMPLER_" + sampler.upper())
-    assert np.array_equal(pixels, session("emoji").generate([0], [7], steps=3, sampler=number, eta=eta)[0])
+    with ditq.Model(DEFAULT_MODEL) as model, model.session() as session:
+        assert np.array_equal(pixels, session.generate([0], [7], steps=3, sampler=number, eta=eta)[0])
     assert texts["Sampler"] == sampler and texts.get("Eta") == ("0.5" if eta else None)
 
 

@@ -204,7 +204,7 @@ def test_inspect_says_how_a_model_was_calibrated(one_step, quantized):
     rows = named(answer("inspect", one_step[0]))
     assert rows["calibration"] == "activations static (minmax), weights round; from 1 of 5 steps of 2 images, seed 1000000"
     assert " % at the worst checked step, t = " in rows["clipped"] and "a scale a row" in rows["weights"]
-    assert named(answer("inspect", quantized["w4"][0]))["calibration"].startswith("activations dynamic per token, weights automatic; from 8 of 50 steps")
+    assert named(answer("inspect", quantized["w4"][0]))["calibration"].startswith("activations dynamic per token, weights gptq; from 8 of 50 steps")
     assert "calibration" not in named(answer("inspect", EMOJI))
 
 

@@ -111,7 +111,8 @@ struct RecordedConfig {
   private mutating func readBins(_ settings: Settings) throws(DitqError) {
     guard let bins = settings.value("bins") else { return }
     let timesteps = (bins.array ?? []).compactMap { $0.number.map { Float($0) } }
-    guard !timesteps.isEmpty && timesteps.count == bins.array?.count && timesteps.count <= 1000 else {
+    guard !timesteps.isEmpty && timesteps.count == bins.array?.count && timesteps.count <= 1000, timesteps.allSatisfy({ $0.isFinite })
+    else {
       throw settings.wrong("bins", "an array of 1 to 1000 timesteps", bins, .malformed)
     }
     packed.bins.timesteps = timesteps
