@@ -407,6 +407,7 @@ ditq_status ditq_linear_create(const float *DITQ_NONNULL weights, const float *D
 /*
  * y [rows, outputs] = quantized(x [rows, inputs]) · quantized(weights)ᵀ + bias, the sums over inputs exact in integers (in float: one chain of
  * fused multiply-adds along the inputs). At most 65536 inputs. threads as for a session; they and working memory are kept for the next call.
+ * Any address will do; x and y at multiples of 64 bytes are fastest.
  */
 ditq_status ditq_linear_apply(const ditq_linear *DITQ_NONNULL linear, const float *DITQ_NONNULL x, size_t rows, float *DITQ_NONNULL y, int32_t threads,
                               ditq_error *DITQ_NULLABLE error);

@@ -96,8 +96,8 @@ private struct GemmBench: ~Copyable {
   private let threads: Int32
   private let peakOfSet: Peak
   private let linear: Linear
-  private let x: [Float]
-  private var y: [Float]
+  private let x: AlignedFloats
+  private let y: AlignedFloats
   /// For few rows alone, whose speed is that of reading the weights.
   private let memory: MemoryPeak?
   private var library = Rates(), peak = Rates(), bandwidth = Rates()
@@ -112,8 +112,8 @@ private struct GemmBench: ~Copyable {
       isaLimit: isaLimit)
     self.memory = memory
     peakOfSet = Peak(instructionSet: peak_instruction_set(isaLimit), kind: weights.peakKind, threads: threads)
-    x = random.numbers(rows * inputs)
-    y = [Float](repeating: 0, count: rows * outputs)
+    x = AlignedFloats(random.numbers(rows * inputs))
+    y = AlignedFloats([Float](repeating: 0, count: rows * outputs))
   }
 
   /// Alternates them for so long, but at least a few times each.
@@ -136,7 +136,7 @@ private struct GemmBench: ~Copyable {
   private mutating func libraryRate(calls: Int) throws -> Double {
     let clock = ContinuousClock()
     let start = clock.now
-    for _ in 0..<calls { try linear.apply(x, rows: rows, into: &y, threads: threads) }
+    for _ in 0..<calls { try linear.apply(x.start, rows: rows, into: y.start, threads: threads) }
     let elapsed = max((clock.now - start).seconds, 1e-9)
     return Double(calls) * Double(rows) * Double(inputs) * Double(outputs) / elapsed
   }

@@ -65,7 +65,7 @@ struct Linear: ~Copyable {
   deinit { ditq_linear_destroy(handle) }
 
   /// y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias.
-  borrowing func apply(_ x: [Float], rows: Int, into y: inout [Float], threads: Int32) throws {
-    try checked { ditq_linear_apply(handle, x, rows, &y, threads, $0) }
+  borrowing func apply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, threads: Int32) throws {
+    try checked { ditq_linear_apply(handle, x, rows, y, threads, $0) }
   }
 }
