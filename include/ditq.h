@@ -226,7 +226,7 @@ typedef struct ditq_quantize_options {
 void ditq_quantize_options_init(ditq_quantize_options *DITQ_NONNULL options);
 
 /*
- * Quantizes a float model. qkv, proj, fc1 and fc2 of every block run on integers, adaLN linears keep float activations, the rest stays float,
+ * Quantizes a float model. qkv, proj, fc1, fc2 and attention of every block run on integers, adaLN linears keep float activations, the rest stays float,
  * unless a rule says otherwise. 8-bit weights are symmetric, w ≈ scale · p; 4-bit ones in groups have zero points, w ≈ scale · (q − zero).
  * Closed-form: no training, no gradient. The same model comes out on every machine. The source is left as it was, and may be closed.
  *
