@@ -293,8 +293,21 @@ int main(int argc, char **argv) {
 """
 
 
+def allocations(folder, path):
+    (folder / "counting.c").write_text(COUNTING)
+    return output(compiled(folder, folder / "counting.c"), path)
+
+
 @needs_gcc
-@pytest.mark.parametrize("path", [EMOJI, FIXTURES / "diffusers-b/pipeline"], ids=["emoji", "diffusers-b"])
+@pytest.mark.parametrize("path", [
+    EMOJI, EMOJI.with_name("emoji-w8a8.ditq"), EMOJI.with_name("emoji-w4a8.ditq"), FIXTURES / "diffusers-b/pipeline"], ids=lambda path: path.name)
 def test_generating_allocates_nothing(tmp_path, path):
-    (tmp_path / "counting.c").write_text(COUNTING)
-    assert output(compiled(tmp_path, tmp_path / "counting.c"), path) == "0 allocations\n"
+    assert allocations(tmp_path, path) == "0 allocations\n"
+
+
+@needs_gcc
+def test_generating_by_static_ranges_allocates_nothing(tmp_path, model):
+    options = dict(activation_mode=2, balance_channels=1, calibration_steps=2, calibration_total_steps=4, calibration_samples=1)
+    with model("emoji").quantize(**options) as quantized:
+        quantized.save(tmp_path / "static.ditq")
+    assert allocations(tmp_path, tmp_path / "static.ditq") == "0 allocations\n"
