@@ -311,3 +311,50 @@ def test_generating_by_static_ranges_allocates_nothing(tmp_path, model):
     with model("emoji").quantize(**options) as quantized:
         quantized.save(tmp_path / "static.ditq")
     assert allocations(tmp_path, tmp_path / "static.ditq") == "0 allocations\n"
+
+
+LEAKING = r"""
+#include <ditq.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+#define FAILS(call) do { \
+    size_t before = 0; \
+    for (int i = 0; i < 200; i++) { \
+      if (i == 100) before = mallinfo2().uordblks; \
+      if ((call) == DITQ_OK) return printf("%s succeeded\n", #call), 1; \
+    } \
+    if (mallinfo2().uordblks > before + 800) printf("%s left %zu bytes\n", #call, mallinfo2().uordblks - before); \
+  } while (0)
+int main(int count, char **path) {
+  ditq_error error = {.struct_size = sizeof error};
+  ditq_model *model = NULL, *other = NULL; ditq_session *session = NULL; ditq_linear *linear = NULL; int32_t label;
+  (void)count;
+  FAILS(ditq_model_open("/nonexistent", NULL, &other, &error));
+  FAILS(ditq_model_open("/dev/null", NULL, &other, &error));
+  FAILS(ditq_model_open_memory("no safetensors, no zip archive", 30, NULL, &other, &error));
+  if (ditq_model_open(path[1], NULL, &model, &error) != DITQ_OK) return printf("%s\n", error.message), 1;
+  ditq_session_options session_options; memset(&session_options, 0, sizeof session_options);
+  session_options.struct_size = sizeof session_options; session_options.threads = -1;
+  FAILS(ditq_session_create(model, &session_options, &session, &error));
+  session_options.threads = 1; session_options.arena = (void *)64; session_options.arena_size = 64;
+  FAILS(ditq_session_create(model, &session_options, &session, &error));
+  ditq_quantize_options options; ditq_quantize_options_init(&options); options.weight_bits = 3;
+  FAILS(ditq_quantize(model, &options, &other, &error));
+  ditq_quantize_options_init(&options); options.calibration_steps = 5000;
+  FAILS(ditq_quantize(model, &options, &other, &error));
+  FAILS(ditq_model_save(model, "/tmp/never", &error));
+  FAILS(ditq_model_find_class(model, "zzz", &label, &error));
+  float weights[4] = {1, 2, 3, 1e30f};
+  FAILS(ditq_linear_create(weights, NULL, 2, 2, NULL, &linear, &error));
+  ditq_model_close(model);
+  printf("done\n");
+  return 0;
+}
+"""
+
+
+@needs_gcc
+def test_a_call_that_fails_leaves_no_memory_behind(tmp_path):
+    (tmp_path / "leaking.c").write_text(LEAKING)
+    assert output(compiled(tmp_path, tmp_path / "leaking.c"), EMOJI) == "done\n"

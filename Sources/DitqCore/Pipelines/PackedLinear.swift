@@ -27,7 +27,7 @@ package final class PackedLinear {
 
   /// weights [outputs, inputs] and bias [outputs] are copied.
   @export(interface)
-  package init(
+  package convenience init(
     weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?, outputs: Int, inputs: Int, _ options: LinearOptions
   ) throws(DitqError) {
     for (name, value) in [("outputs", outputs), ("inputs", inputs)] where !(1...65536).contains(value) {
@@ -41,22 +41,30 @@ package final class PackedLinear {
           .invalidArgument, "weights[\(index)]: a magnitude of at most \(WeightFormat.largest) expected, \(weights[index]) found")
       }
     }
-    instructionSet = try InstructionSet.best(limit: options.isaLimit)
-    (self.outputs, self.inputs) = (outputs, inputs)
     var measure = Arena()
     _ = PackedLinear.reserve(&measure, outputs, inputs, format)
-    memory = try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear")
+    self.init(
+      StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), bias, format, options.activationRange,
+      try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear"),
+      try InstructionSet.best(limit: options.isaLimit))
+  }
+
+  private init(
+    _ source: StoredMatrix, _ bias: UnsafePointer<Float>?, _ format: WeightFormat, _ activationRange: ClosedRange<Float>?, _ memory: Block,
+    _ instructionSet: InstructionSet
+  ) {
+    (outputs, inputs, self.memory, self.instructionSet) = (source.outputs, source.inputs, memory, instructionSet)
     var arena = Arena(memory.start)
     let (packed, biasCopy, range) = PackedLinear.reserve(&arena, outputs, inputs, format)
     if let bias { biasCopy.update(from: bias, count: outputs) }
     var linear = Linear(weights: packed, outputs: outputs, inputs: inputs, bias: bias == nil ? nil : UnsafePointer(biasCopy))
     if format.bits != 32 { linear.activations = .ownRange }
-    if let given = options.activationRange {
+    if let given = activationRange {
       range.initialize(to: ActivationRange(low: given.lowerBound, high: given.upperBound))
       linear.activations = .ranges(range)
     }
     self.linear = linear
-    fill(StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), format)
+    fill(source, format)
   }
 
   private static func reserve(

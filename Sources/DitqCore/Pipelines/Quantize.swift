@@ -38,12 +38,19 @@ final class Quantizer {
   private(set) var guide: Model?
   private var calibration: CalibrationRun?
 
-  init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
-    (self.source, self.options) = (source, options)
-    layers = source.dit.linears
-    plans = try options.plans(layers)
-    pool = try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads)
-    kernels = try InstructionSet.best(limit: 0).kernels
+  convenience init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
+    let layers = source.dit.linears
+    self.init(
+      source, options, layers, try options.plans(layers),
+      try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads), try InstructionSet.best(limit: 0).kernels)
+  }
+
+  private init(
+    _ source: Model, _ options: QuantizeOptions, _ layers: [NamedLinear], _ plans: [LayerPlan?], _ pool: ThreadPool,
+    _ kernels: ditqk_kernels
+  ) {
+    (self.source, self.options, self.layers, self.plans) = (source, options, layers, plans)
+    (self.pool, self.kernels) = (pool, kernels)
     weights = source.dit
     foldings = [LayerFolding](repeating: LayerFolding(), count: layers.count)
     (record.activations, record.weights) = (options.activations.name, options.methodName(plans))

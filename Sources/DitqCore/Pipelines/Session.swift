@@ -64,13 +64,12 @@ package final class Session {
   }
 
   @export(interface)
-  package init(_ model: Model, _ options: SessionOptions) throws(DitqError) {
-    let plan = try Plan(options)
-    byteCount = try Session.memory(model, options)
-    let start: UnsafeMutableRawPointer
+  package convenience init(_ model: Model, _ options: SessionOptions) throws(DitqError) {
+    let plan = try Plan(options), byteCount = try Session.memory(model, options)
     guard options.arena != nil || options.arenaSize == 0 else {
       throw DitqError(.invalidArgument, "arena: NULL found with an arena_size of \(options.arenaSize); 0 expected to allocate")
     }
+    var memory: Block?
     if let given = options.arena {
       guard UInt(bitPattern: given) % UInt(Block.alignment) == 0 else {
         throw DitqError(.invalidArgument, "arena: an address that is a multiple of \(Block.alignment) expected")
@@ -78,16 +77,19 @@ package final class Session {
       guard options.arenaSize >= byteCount else {
         throw DitqError(.invalidArgument, "arena_size: at least \(byteCount) bytes expected, \(options.arenaSize) found")
       }
-      (memory, start) = (nil, given)
     } else {
-      let block = try Block(byteCount: byteCount, from: options.allocator, for: "session")
-      (memory, start) = (block, block.start)
+      memory = try Block(byteCount: byteCount, from: options.allocator, for: "session")
     }
+    self.init(model, plan, byteCount, memory, at: options.arena ?? memory!.start, try ThreadPool(threads: plan.threads))
+  }
+
+  private init(_ model: Model, _ plan: Plan, _ byteCount: Int, _ memory: Block?, at start: UnsafeMutableRawPointer, _ pool: ThreadPool) {
     var arena = Arena(start)
     let kernels = plan.instructionSet.kernels
     workspace = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(kernels.tile_rows))
-    executor = Executor(pool: try ThreadPool(threads: plan.threads), kernels: kernels, scratch: workspace.scratch)
-    (self.model, instructionSet, batchLimit) = (model, plan.instructionSet, plan.batchLimit)
+    executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch)
+    (self.model, self.byteCount, self.memory) = (model, byteCount, memory)
+    (instructionSet, batchLimit) = (plan.instructionSet, plan.batchLimit)
     schedule = NoiseSchedule(model.sampling)
     timings = Timings()
   }

@@ -37,7 +37,9 @@ package final class Block {
   package let byteCount: Int
   private let allocator: Allocator
 
-  package init(byteCount: Int, from allocator: Allocator, for purpose: String) throws(DitqError) {
+  /// Careful: in the shipped library an initializer that throws after the object was allocated leaks it. A convenience initializer allocates
+  /// nothing before it calls the other.
+  package convenience init(byteCount: Int, from allocator: Allocator, for purpose: String) throws(DitqError) {
     guard let start = allocator.allocate(allocator.context, byteCount, Block.alignment) else {
       throw DitqError(.outOfMemory, "\(purpose): \(byteCount) bytes could not be allocated")
     }
@@ -46,6 +48,10 @@ package final class Block {
       throw DitqError(
         .invalidArgument, "\(purpose): the allocator's memory is not aligned to \(Block.alignment) bytes as it was asked to be")
     }
+    self.init(start, byteCount, allocator)
+  }
+
+  private init(_ start: UnsafeMutableRawPointer, _ byteCount: Int, _ allocator: Allocator) {
     (self.start, self.byteCount, self.allocator) = (start, byteCount, allocator)
   }
 

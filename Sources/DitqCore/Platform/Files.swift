@@ -33,7 +33,7 @@ package final class Bytes {
 
   /// A whole regular file, mapped for reading.
   @export(interface)
-  package init(mapping path: String) throws(DitqError) {
+  package convenience init(mapping path: String) throws(DitqError) {
     let descriptor = ditqp_open_read(path)
     guard descriptor >= 0 else { throw failure("open", path) }
     defer { close(descriptor) }
@@ -41,7 +41,11 @@ package final class Bytes {
     guard size >= 0 else { throw DitqError(.ioFailed, "\(path): a regular file expected") }
     guard size > 0 else { throw DitqError(.malformed, "\(path): the file is empty") }
     guard let address = ditqp_map_read(descriptor, size) else { throw failure("map", path) }
-    (start, count, mapped, block) = (UnsafeRawPointer(address), size, true, nil)
+    self.init(mapped: address, size)
+  }
+
+  private init(mapped start: UnsafeMutableRawPointer, _ count: Int) {
+    (self.start, self.count, mapped, block) = (UnsafeRawPointer(start), count, true, nil)
   }
 
   deinit { if mapped { munmap(UnsafeMutableRawPointer(mutating: start), count) } }
