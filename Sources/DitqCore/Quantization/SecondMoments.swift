@@ -31,6 +31,8 @@ struct SecondMoments {
 
   /// Adds those of x [rows, inputs].
   func add(_ x: UnsafePointer<Float>, rows: Int, _ executor: Executor) {
+    // The GEMM has at least one step of depth.
+    guard rows > 0 else { return }
     let tileRows = executor.tileRows
     executor.pool.run(TransposedTiles(x: x, rows: rows, inputs: inputs, tiles: tiles, tileRows: tileRows))
     executor.pool.run(
