@@ -73,7 +73,9 @@ extension TwoVectors: FloatSums {
   public func run<T: Tile>(_: T.Type) where T.Sums == Sums {
     var column = 0
     while column < 32 {
-      let product = Kernels.accumulate(T.self, UnsafeRawPointer(tile), UnsafeRawPointer(panel + column), depth)
+      let start = UnsafeRawPointer(panel + column)
+      var ahead = Ahead(start, steps: depth, rows: T.rows, output: target + column, stride: stride * 4)
+      let product = Kernels.accumulate(T.self, UnsafeRawPointer(tile), start, depth, &ahead)
       product.forEachRow(from: 0) { row, values in values.write(to: target + row * stride + column, bias.map { $0 + column }) }
       column += Sums.width
     }

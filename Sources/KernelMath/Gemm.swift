@@ -19,8 +19,8 @@ extension KernelSet {
       forEachTile(g.output, column, isPlain) { row, rows, sums in
         let line = isPlain ? g.output.values + row * g.output.stride + column : nil
         choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums, line, g.output.stride, bias))
-      } value: { _, _, sum in
-        sum
+      } value: { _, _, sum, bias in
+        sum + bias
       }
       panel += g.panel_stride
       column += 32
@@ -42,8 +42,8 @@ extension KernelSet {
         prefetch(from: start, to: stop)
         next = stop
       }
-    } value: { row, i, sum in
-      dequantized(sum, load(g.weight_sums + i), zero: g.row_zeros[row], scale: g.row_scales[row])
+    } value: { row, i, sum, bias in
+      dequantized(sum, load(g.weight_sums + i), zero: g.row_zeros[row], scale: g.row_scales[row], bias: bias)
     }
   }
 
@@ -56,17 +56,18 @@ extension KernelSet {
     }
   }
 
-  /// Σ over groups of scale · Σ q·p as a sum of products of what q and p stand for.
+  /// Σ over groups of scale · Σ q·p as a sum of products of what q and p stand for, and the bias.
   @inlinable @inline(__always)
-  static func dequantized(_ sum: Lanes, _ weightSum: Lanes, zero: Float, scale: Float) -> Lanes {
-    sum.addingProduct(Lanes(repeating: -zero), weightSum) * Lanes(repeating: scale)
+  static func dequantized(_ sum: Lanes, _ weightSum: Lanes, zero: Float, scale: Float, bias: Lanes) -> Lanes {
+    bias.addingProduct(ditqk_less_product(sum, Lanes(repeating: zero), weightSum), Lanes(repeating: scale))
   }
 
   /// Calls `body` to fill the sums [rows][32] of each tile; unless that puts them out itself, makes values of them and does.
   @inlinable @inline(__always)
   static func forEachTile(
     _ output: ditqk_output, _ column: Int, _ isDirect: Bool,
-    _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void, value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+    _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
+    value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
     // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
     // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
@@ -91,13 +92,13 @@ extension KernelSet {
   @inlinable @inline(__always)
   static func putOut(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
-    _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
     var line = g.values + firstRow * g.stride + column
-    let bias = g.bias.map { $0 + column }
+    let left = g.bias.map { load($0 + column) } ?? Lanes.zero, right = g.bias.map { load($0 + column + 16) } ?? Lanes.zero
     for row in 0..<rows {
-      write(value(firstRow + row, 0, load(sums + row * 32)), line, bias)
-      write(value(firstRow + row, 16, load(sums + row * 32 + 16)), line + 16, bias.map { $0 + 16 })
+      store(value(firstRow + row, 0, load(sums + row * 32), left), line)
+      store(value(firstRow + row, 16, load(sums + row * 32 + 16), right), line + 16)
       line += g.stride
     }
   }
@@ -105,13 +106,13 @@ extension KernelSet {
   /// The epilogue of a row of sums [32]: + bias, GELU, factor, gate, into the output.
   @inlinable @inline(__always)
   static func finish(
-    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int, _ value: (_ row: Int, _ i: Int, _ sum: Lanes) -> Lanes
+    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int,
+    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
     var gate: UnsafePointer<Float>?
     if let gates = g.gate { gate = gates + (g.first_row + row) / g.rows_per_gate * g.gate_stride + column }
     forEachLanes(g.columns - column < 32 ? g.columns - column : 32) { i, count in
-      var x = value(row, i, load(sums + i))
-      if let bias = g.bias { x += load(bias + column, at: i, count) }
+      var x = value(row, i, load(sums + i), g.bias.map { load($0 + column, at: i, count) } ?? Lanes.zero)
       if g.gelu != 0 { x = gelu(x) }
       if let factors = g.factors { x *= load(factors + column, at: i, count) }
       guard let values = g.values else { return putQuantized(x, g, row, column + i, count) }

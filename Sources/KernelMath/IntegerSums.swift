@@ -15,12 +15,12 @@ public protocol IntegerSums: RowSums {
 @frozen public struct RowParameters {
   public let scales: UnsafePointer<Float>
   public let weightSums: UnsafePointer<Float>
-  public let bias: UnsafePointer<Float>?
+  public let bias: UnsafePointer<Float>
   public let zero: Float
   public let scale: Float
 
   @inlinable @inline(__always)
-  init(scales: UnsafePointer<Float>, weightSums: UnsafePointer<Float>, bias: UnsafePointer<Float>?, zero: Float, scale: Float) {
+  init(scales: UnsafePointer<Float>, weightSums: UnsafePointer<Float>, bias: UnsafePointer<Float>, zero: Float, scale: Float) {
     (self.scales, self.weightSums, self.bias, self.zero, self.scale) = (scales, weightSums, bias, zero, scale)
   }
 }
@@ -36,7 +36,7 @@ extension KernelSet {
   @inlinable @inline(__always)
   public static func finish(_ x: SIMD16<Int32>, _ i: Int, _ line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
     let sum = ditqk_floats(x) * load(p.scales + i)
-    write(dequantized(sum, load(p.weightSums + i), zero: p.zero, scale: p.scale), line + i, p.bias.map { $0 + i })
+    store(dequantized(sum, load(p.weightSums + i), zero: p.zero, scale: p.scale, bias: load(p.bias + i)), line + i)
   }
 }
 
@@ -85,22 +85,26 @@ extension KernelSet {
     let tile = UnsafeRawPointer(g.pointee.tiles + row * depth)
     var column = 0
     while column < 32 {
-      if let line {
+      var ahead = self.ahead(T.rows, column)
+      if var line {
+        line += column
         let panel = UnsafeRawPointer(g.pointee.panel! + column * 4)
         let stride = g.pointee.output.stride, scales = g.pointee.scales + column, sums = g.pointee.weight_sums + column
-        let bias = g.pointee.output.bias.map { $0 + column }, rowScales = g.pointee.row_scales + row, zeros = g.pointee.row_zeros + row
-        Kernels.accumulate(T.self, tile, panel, depth / 4).forEachRow(from: 0) { i, values in
-          values.finish(
-            to: line + i * stride + column,
-            RowParameters(scales: scales, weightSums: sums, bias: bias, zero: zeros[i], scale: rowScales[i]))
+        // Where there is no bias, the sums that are not used here are zeros.
+        let bias = (g.pointee.output.bias ?? UnsafePointer(self.sums)) + column, rowScales = g.pointee.row_scales + row,
+          zeros = g.pointee.row_zeros + row
+        Kernels.accumulate(T.self, tile, panel, depth / 4, &ahead).forEachRow(from: 0) { i, values in
+          values.finish(to: line, RowParameters(scales: scales, weightSums: sums, bias: bias, zero: zeros[i], scale: rowScales[i]))
+          line += stride
         }
       } else {
         var start = 0
         var scale = g.pointee.scales + column
         while start < depth {
           let count = depth - start < group ? depth - start : group
-          Kernels.accumulate(T.self, tile + start * T.rows, numbers(start, count) + column * 4, count / 4).forEachRow(from: 0) {
-            i, values in
+          Kernels.accumulate(T.self, tile + start * T.rows, numbers(start, count) + column * 4, count / 4, &ahead).forEachRow(
+            from: 0
+          ) { i, values in
             values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
           }
           start += count
@@ -109,6 +113,14 @@ extension KernelSet {
       }
       column += Sums.width
     }
+  }
+
+  @inlinable @inline(__always)
+  func ahead(_ rows: Int, _ column: Int) -> Ahead {
+    let output = g.pointee.output.values.map { $0 + row * g.pointee.output.stride } ?? sums
+    return Ahead(
+      UnsafeRawPointer(g.pointee.panel ?? UnsafePointer(g.pointee.room)) + column * 4, steps: g.pointee.depth / 4, rows: rows,
+      output: output + column, stride: g.pointee.output.stride * 4)
   }
 
   /// The numbers of a group: in the panel, or expanded, in the first-level cache.

@@ -11,4 +11,6 @@ public protocol KernelSet {
   static var tileRows: Int { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
+  /// Quantized numbers of four rows: see Quantize.swift.
+  static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32>
 }

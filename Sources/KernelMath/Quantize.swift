@@ -37,39 +37,54 @@ extension KernelSet {
     _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
   ) {
     let target = UnsafeMutableRawPointer(tile), mask: UInt32 = isSigned ? 0x8080_8080 : 0
-    let whole = count == 4 ? depth & ~15 : 0
-    if count == 4 { quantizeFour(rows, tileRows, whole, scales, zeros, target, mask) }
+    let whole = count % 2 == 0 ? depth & ~15 : 0
+    if whole > 0 && count == 4 {
+      quantizeTogether(rows, 4, tileRows, whole, scales, zeros, target, mask) { $1.storeBytes(of: $0, as: SIMD4<UInt32>.self) }
+    } else if whole > 0 {
+      quantizeTogether(rows, 2, tileRows, whole, scales, zeros, target, mask) { $1.storeBytes(of: $0.lowHalf, as: SIMD2<UInt32>.self) }
+    }
     for row in 0..<count { quantizeRow(rows[row]!, whole, depth, scales[row], zeros[row], target + row * 4, tileRows, mask) }
     // Tiles are a multiple of eight deep.
     let words = (depth + 3) / 4
     if words % 2 == 1 { for row in 0..<count { (target + (words * tileRows + row) * 4).storeBytes(of: 0, as: UInt32.self) } }
   }
 
-  /// Four rows side by side, sixteen inputs at a time.
+  /// Four rows or two side by side, sixteen inputs at a time. Meanwhile the rows behind them are asked for.
   @inlinable @inline(__always)
-  static func quantizeFour(
-    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
-    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, _ mask: UInt32
+  static func quantizeTogether(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ tileRows: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
+    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, _ mask: UInt32,
+    _ store: (_ words: SIMD4<UInt32>, _ place: UnsafeMutableRawPointer) -> Void
   ) {
-    let a = rows[0]!, b = rows[1]!, c = rows[2]!, d = rows[3]!
-    let scaleA = inverse(scales[0]), scaleB = inverse(scales[1]), scaleC = inverse(scales[2]), scaleD = inverse(scales[3])
-    let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[1]), zeroC = Lanes(repeating: zeros[2]),
-      zeroD = Lanes(repeating: zeros[3])
+    let a = rows[0]!, b = rows[1]!, c = rows[count - 2]!, d = rows[count - 1]!
+    let last = count - 1
+    let scaleA = inverse(scales[0]), scaleB = inverse(scales[1]), scaleC = inverse(scales[last - 1]), scaleD = inverse(scales[last])
+    let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[1])
+    let zeroC = Lanes(repeating: zeros[last - 1]), zeroD = Lanes(repeating: zeros[last])
+    let stride = b - a
+    var next = d + stride
     var out = target
     var i = 0
     while i < depth {
+      for row in 0..<4 { ditqk_prefetch_read(next + row * stride) }
+      next += 16
       let words =
-        ditqk_interleave(
-          ditqk_narrow(quantized(load(a + i), scaleA, zeroA)), ditqk_narrow(quantized(load(b + i), scaleB, zeroB)),
-          ditqk_narrow(quantized(load(c + i), scaleC, zeroC)), ditqk_narrow(quantized(load(d + i), scaleD, zeroD)))
-        ^ SIMD16(repeating: mask)
-      out.storeBytes(of: words.lowHalf.lowHalf, as: SIMD4<UInt32>.self)
-      (out + count * 4).storeBytes(of: words.lowHalf.highHalf, as: SIMD4<UInt32>.self)
-      (out + count * 8).storeBytes(of: words.highHalf.lowHalf, as: SIMD4<UInt32>.self)
-      (out + count * 12).storeBytes(of: words.highHalf.highHalf, as: SIMD4<UInt32>.self)
-      out += count * 16
+        words(
+          zeroA.addingProduct(load(a + i), scaleA), zeroB.addingProduct(load(b + i), scaleB), zeroC.addingProduct(load(c + i), scaleC),
+          zeroD.addingProduct(load(d + i), scaleD)) ^ SIMD16(repeating: mask)
+      store(words.lowHalf.lowHalf, out)
+      store(words.lowHalf.highHalf, out + tileRows * 4)
+      store(words.highHalf.lowHalf, out + tileRows * 8)
+      store(words.highHalf.highHalf, out + tileRows * 12)
+      out += tileRows * 16
       i += 16
     }
+  }
+
+  /// Sixteen numbers of each of four rows, rounded and clamped, as the rows' words: word 4k + r is word k of row r.
+  @inlinable @inline(__always)
+  public static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> {
+    ditqk_interleave(ditqk_narrow(clamped(a)), ditqk_narrow(clamped(b)), ditqk_narrow(clamped(c)), ditqk_narrow(clamped(d)))
   }
 
   /// One row, from input `start` on.
@@ -91,10 +106,13 @@ extension KernelSet {
 
   @inlinable @inline(__always) static func inverse(_ scale: Float) -> Lanes { Lanes(repeating: scale > 0 ? 1 / scale : 0) }
 
-  /// As integers in the low bytes of the lanes; NaN becomes 0.
   @inlinable @inline(__always) static func quantized(_ x: Lanes, _ inverse: Lanes, _ zero: Lanes) -> SIMD16<Int32> {
-    var q = zero.addingProduct(x, inverse)
-    q = Lanes.zero.replacing(with: q, where: q .> Lanes.zero)
+    clamped(zero.addingProduct(x, inverse))
+  }
+
+  /// Rounded, as integers 0 … 255 in the low bytes of the lanes; NaN becomes 0.
+  @inlinable @inline(__always) static func clamped(_ x: Lanes) -> SIMD16<Int32> {
+    var q = Lanes.zero.replacing(with: x, where: x .> Lanes.zero)
     q = q.replacing(with: Lanes(repeating: 255), where: q .> Lanes(repeating: 255))
     return unsafeBitCast(q + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self)
   }

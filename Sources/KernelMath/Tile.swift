@@ -75,24 +75,6 @@ public protocol TileBody {
 }
 
 extension KernelSet {
-  /// The sums over `steps`, at least one, of a tile [steps][T.rows] of 4 bytes and a panel [steps][32] of as many.
-  @inlinable @inline(__always)
-  static func accumulate<T: Tile>(_: T.Type, _ tile: UnsafeRawPointer, _ panel: UnsafeRawPointer, _ steps: Int) -> T {
-    var sums = T()
-    var a = tile
-    var b = panel
-    let end = tile + steps * T.rows * 4
-    repeat {
-      // With few rows a panel comes straight from memory.
-      ditqk_prefetch_read(b + 4096)
-      ditqk_prefetch_read(b + 4160)
-      sums.step(a, T.Sums.operand(at: b))
-      a += T.rows * 4
-      b += 128
-    } while a < end
-    return sums
-  }
-
   /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
   @inlinable @inline(__always)
   public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {

@@ -40,9 +40,8 @@ struct PairSums: IntegerSums {
   @inline(__always)
   func finish(to line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
     let product = ditqk_floats8(sums) * eight(p.scales)
-    var x = product.addingProduct(SIMD8(repeating: -p.zero), eight(p.weightSums)) * SIMD8(repeating: p.scale)
-    if let bias = p.bias { x += eight(bias) }
-    UnsafeMutableRawPointer(line).storeBytes(of: x, as: SIMD8<Float>.self)
+    let x = ditqk_less_product8(product, SIMD8(repeating: p.zero), eight(p.weightSums))
+    UnsafeMutableRawPointer(line).storeBytes(of: eight(p.bias).addingProduct(x, SIMD8(repeating: p.scale)), as: SIMD8<Float>.self)
   }
 }
 

@@ -9,6 +9,7 @@ enum AVX512: KernelSet {
   typealias Integers = DotSums
   static var tileRows: Int { 14 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
+  @inline(__always) static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> { ditqk_rounded_words(a, b, c, d) }
 }
 
 /// Thirty-two columns: vpdpbusd adds four products to each sum.

@@ -136,8 +136,22 @@ static inline ditqk_u32x16 ditqk_interleave(ditqk_u8x16 a, ditqk_u8x16 b, ditqk_
   return __builtin_shufflevector(words, words, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 }
 
+/* x − a · b, rounded once. In C, where the sign becomes part of the instruction. */
+static inline ditqk_f32x16 ditqk_less_product(ditqk_f32x16 x, ditqk_f32x16 a, ditqk_f32x16 b) { return __builtin_elementwise_fma(-a, b, x); }
+static inline ditqk_f32x8 ditqk_less_product8(ditqk_f32x8 x, ditqk_f32x8 a, ditqk_f32x8 b) { return __builtin_elementwise_fma(-a, b, x); }
+
+#if defined(__AVX512BW__)
+/* Sixteen numbers of each of four rows, rounded and clamped to 0 … 255, NaN to 0, as the rows' words: word 4k + r of the result is word k of row r. */
+static inline __m512i ditqk_rounded(ditqk_f32x16 x) { return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), (__m512)x)); }
+static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, ditqk_f32x16 c, ditqk_f32x16 d) {
+  return (ditqk_u32x16)_mm512_packus_epi16(_mm512_packs_epi32(ditqk_rounded(a), ditqk_rounded(b)), _mm512_packs_epi32(ditqk_rounded(c), ditqk_rounded(d)));
+}
+#endif
+
 /* Asks for a line of memory that will be read, so that nothing waits for it then. */
 static inline void ditqk_prefetch_read(const void *p) { __builtin_prefetch(p, 0); }
+/* The same for one that will be written. */
+static inline void ditqk_prefetch_write(const void *p) { __builtin_prefetch(p, 1); }
 
 /* Sixteen sums of four products of unsigned `a` (repeated) and signed bytes, exact in 32 bits. */
 typedef int16_t ditqk_i16x16 __attribute__((ext_vector_type(16)));

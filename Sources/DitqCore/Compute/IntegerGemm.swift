@@ -7,14 +7,17 @@
 //
 // A tile of depth 1152 takes 4032 cycles at the peak. Around it stand some 200 more: its sums become floats, are scaled, and go straight to
 // the output where there is one group of inputs; with groups they wait in a scratch tile, aligned to a line (unaligned it cost 5 %), and each
-// group of 128 adds 35. Output lines are not asked for beforehand: 28 at once took the misses that the loads need (3 %).
+// group of 128 adds 35. (Sums and floats of half a tile together in registers were tried: no better, the panel is read twice as often.)
+// The lines of the output are asked for a row at a time while the tile is summed up: 28 at once took the misses that the loads need.
 //
-// Panels are read from memory once. The loop asks for what it reads 4 KB ahead, and each tile for its share of the next panel. 4-bit weights
-// are expanded to 8 bits a panel at a time, into the thread's scratch, and used for all rows: 600 stores against 37 tiles. One tile alone, as
-// adaLN's one row an image, expands a group at a time instead, 4 KB that never leave the first-level cache: it runs at the speed of memory.
+// Panels are read from memory once. The loop asks for what it reads 4 KB ahead, at the end of a panel for its start, and each tile for its
+// share of the next panel. 4-bit weights are expanded to 8 bits a panel at a time, into the thread's scratch, and used for all rows: 600 stores
+// against 37 tiles. One tile alone, as adaLN's one row an image, expands a group at a time instead, 4 KB that never leave the first-level cache:
+// it runs at the speed of memory.
 //
 // Rows are quantized four at a time, so that what was looked at for a range is still near when it is rounded, and four rows' words are stored
-// together. Where the next layer's ranges are static, GELU's epilogue puts out its rows as they will be read.
+// together; meanwhile the next four are asked for. Rows too long for that are looked at a tile together and rounded 512 columns at a time.
+// Where the next layer's ranges are static, GELU's epilogue puts out its rows as they will be read.
 //
 // Σ k of x̂·ŵ = row scale · (Σ over groups g of scale[g] · Σ q·p − zero · Σ over groups of scale[g] · Σ p). The inner sums are exact: |Σ q·p|
 // ≤ 65536 · 255 · 127 < 2³¹. Each is rounded once, to a float, and the groups are added in order by fused multiply-adds: the same to the
@@ -188,9 +191,11 @@ private struct QuantizeJob: ParallelJob {
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
       let target = packed.tiles + first * IntegerWeights.depth(packed.inputs)
-      // Four rows at a time: they are in the first-level cache when they are read again.
-      for row in stride(from: 0, to: count, by: 4) {
-        quantize(first + row, min(4, count - row), into: target + row * 4, tileRows: count, scratch.of(thread: part))
+      // Few rows at a time, which are still in the first-level cache when they are read again; where they are too long for that, the whole tile,
+      // so that its lines are not written in turns.
+      let together = packed.inputs <= 2048 ? 4 : count
+      for row in stride(from: 0, to: count, by: together) {
+        quantize(first + row, min(together, count - row), into: target + row * 4, tileRows: count, scratch.of(thread: part))
       }
     }
   }
@@ -204,7 +209,15 @@ private struct QuantizeJob: ParallelJob {
         rows[row] = values
         setRange(first + row, values)
       }
-      kernels.quantize_rows(rows, count, packed.inputs, packed.scales + first, packed.zeros + first, place, tileRows, 0)
+      for column in stride(from: 0, to: packed.inputs, by: 512) {
+        let columns = min(512, packed.inputs - column)
+        for row in stride(from: 0, to: count, by: 4) {
+          kernels.quantize_rows(
+            rows + row, min(4, count - row), columns, packed.scales + first + row, packed.zeros + first + row,
+            place + column * tileRows + row * 4, tileRows, 0)
+        }
+        for row in 0..<count { rows[row]! += columns }
+      }
     }
   }
 

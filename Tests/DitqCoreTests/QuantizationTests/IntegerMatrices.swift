@@ -48,7 +48,8 @@ struct IntegerProblem {
     bias = random.floats(outputs)
   }
 
-  /// [rows][outputs]: exact sums a group; the first times its scale, the others added by fused multiply-adds; the zero point; the row's scale.
+  /// [rows][outputs]: exact sums a group; the first times its scale, the others added by fused multiply-adds; the zero point; times the row's
+  /// scale added to the bias, rounded once.
   func product(withBias: Bool) -> [Float] {
     var result = [Float](repeating: 0, count: rows * outputs)
     for row in 0..<rows {
@@ -63,8 +64,8 @@ struct IntegerProblem {
           let scale = scales[output * groups + number]
           total = number == 0 ? Float(sum) * scale : total.addingProduct(Float(sum), scale)
         }
-        let value = total.addingProduct(-rowZeros[row], sums[output]) * rowScales[row]
-        result[row * outputs + output] = withBias ? value + bias[output] : value
+        let value = total.addingProduct(-rowZeros[row], sums[output])
+        result[row * outputs + output] = (withBias ? bias[output] : 0).addingProduct(value, rowScales[row])
       }
     }
     return result
