@@ -98,6 +98,18 @@ typedef struct ditq_allocator {
   void (*DITQ_NULLABLE deallocate)(void *DITQ_NULLABLE context, void *DITQ_NULLABLE pointer, size_t size, size_t alignment);
 } ditq_allocator;
 
+/*
+ * Bytes at any place, by their offset: a flash partition, a member of an archive, a stream that is decrypted. `read` fills all of buffer and
+ * returns 0; anything else is a failure, which ends the call with DITQ_IO_FAILED.
+ */
+typedef struct ditq_reader {
+  uint32_t struct_size;
+  uint32_t reserved;
+  void *DITQ_NULLABLE context;
+  uint64_t size; /* of all the bytes */
+  int32_t (*DITQ_NULLABLE read)(void *DITQ_NULLABLE context, uint64_t offset, void *DITQ_NONNULL buffer, size_t count);
+} ditq_reader;
+
 /* What a progress callback is told. Called on the thread that made the call, at least once a step. */
 typedef struct ditq_progress {
   uint32_t struct_size;
@@ -144,6 +156,14 @@ ditq_status ditq_model_open(const char *DITQ_NONNULL path, const ditq_model_opti
                             ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
 /* The same from the bytes of one file (safetensors, .ditq or .pt), which the caller keeps alive and unchanged until the model is closed. */
 ditq_status ditq_model_open_memory(const void *DITQ_NONNULL data, size_t size, const ditq_model_options *DITQ_NULLABLE options,
+                                   ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
+/*
+ * The same through a reader, called on this thread alone and not again once the call has returned. The bytes are copied, once, into memory of
+ * options->allocator: first the last one is read, so that a size that is not there takes no memory, then all in order, up to 4 MiB at a time,
+ * with options->progress told before each such piece. What happens afterwards to where they came from does not matter: so this is also the
+ * way to open a file that somebody may truncate or overwrite, which a mapped one does not survive (SIGBUS; ditq_model_open maps).
+ */
+ditq_status ditq_model_open_reader(const ditq_reader *DITQ_NONNULL reader, const ditq_model_options *DITQ_NULLABLE options,
                                    ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
 /* Sessions hold the model they were made from: closing it under them is allowed. */
 void ditq_model_close(ditq_model *DITQ_NULLABLE model);

@@ -315,6 +315,10 @@ class Model : public detail::Handle<ditq_model, ditq_model_close> {
   static Result<Model> open_memory(Span<const std::uint8_t> bytes, const ModelOptions& options = {}) {
     return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open_memory(bytes.data(), bytes.size(), c, model, error); });
   }
+  /* The same through a reader, which may be gone afterwards: the bytes are copied. */
+  static Result<Model> open_reader(const ditq_reader& reader, const ModelOptions& options = {}) {
+    return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open_reader(&reader, c, model, error); });
+  }
   /* A model of 8- or 4-bit weights, made from this float one. */
   Result<Model> quantize(const QuantizeOptions& options = {}) const {
     return made(options, [&](const ditq_quantize_options* given, auto** model, auto* error) {

@@ -6,6 +6,8 @@ let abiLayout: StaticString = """
   "ditq_error": {"size": 512, "fields": {"struct_size": [0, 4], "status": [4, 4], "message": [8, 504]}}, \
   "ditq_allocator": {"size": 32, "fields": {"struct_size": [0, 4], "reserved": [4, 4], "context": [8, 8], "allocate": [16, 8], \
   "deallocate": [24, 8]}}, \
+  "ditq_reader": {"size": 32, "fields": {"struct_size": [0, 4], "reserved": [4, 4], "context": [8, 8], "size": [16, 8], \
+  "read": [24, 8]}}, \
   "ditq_progress": {"size": 40, "fields": {"struct_size": [0, 4], "phase": [4, 4], "done": [8, 8], "total": [16, 8], \
   "elapsed_seconds": [24, 8], "latents": [32, 8]}}, \
   "ditq_model_options": {"size": 48, "fields": {"struct_size": [0, 4], "compatibility": [4, 4], "allocator": [8, 8], \

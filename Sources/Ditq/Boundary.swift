@@ -43,6 +43,11 @@ func required<T>(_ pointer: T?, _ name: String) throws(DitqError) -> T {
 /// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0.
 func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) -> T? {
   guard let pointer else { return nil }
+  return try checked(pointer, name)
+}
+
+/// The same of a struct that has to be there.
+func checked<T>(_ pointer: UnsafePointer<T>, _ name: String) throws(DitqError) -> T {
   try checkOptions(UnsafeRawPointer(pointer), expected: MemoryLayout<T>.size, name)
   return pointer.pointee
 }

@@ -1,58 +1,7 @@
-// ditq.h, "Models".
+// ditq.h, "Models": everything but opening one.
 
 import CDitq
 import DitqCore
-
-@c @implementation
-public func ditq_model_open(
-  _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
-  _ error: UnsafeMutablePointer<ditq_error>!
-) -> ditq_status {
-  answer(error) { () throws(DitqError) in
-    let path = try required(path, "path"), model = try required(model, "model")
-    model.pointee = handle(try opening(options) { openOptions throws(DitqError) in try Model.open(path: String(bytes: path), openOptions) })
-  }
-}
-
-@c @implementation
-public func ditq_model_open_memory(
-  _ data: UnsafeRawPointer!, _ size: Int, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
-  _ error: UnsafeMutablePointer<ditq_error>!
-) -> ditq_status {
-  answer(error) { () throws(DitqError) in
-    let bytes = Bytes(borrowing: try required(data, "data"), count: try count(size, "size")), model = try required(model, "model")
-    model.pointee = handle(try opening(options) { openOptions throws(DitqError) in try Model.open(bytes, named: "data", openOptions) })
-  }
-}
-
-/// Opens with the host's options, telling its progress callback of the beginning and the end: what is mapped is not read.
-private func opening(
-  _ pointer: UnsafePointer<ditq_model_options>?, _ open: (OpenOptions) throws(DitqError) -> Model
-) throws(DitqError) -> Model {
-  var openOptions = OpenOptions()
-  guard let found = try options(pointer, "options") else { return try open(openOptions) }
-  switch Int(found.compatibility) {
-  case DITQ_COMPATIBILITY_AUTO: break
-  case DITQ_COMPATIBILITY_OFFICIAL: openOptions.compatibility = .official
-  case DITQ_COMPATIBILITY_DIFFUSERS: openOptions.compatibility = .diffusers
-  default:
-    throw DitqError(.invalidArgument, "compatibility: 0 (auto), 1 (official) or 2 (diffusers) expected, \(found.compatibility) found")
-  }
-  guard (0...1024).contains(found.head_count) else {
-    throw DitqError(.invalidArgument, "head_count: 0 (not given) to 1024 expected, \(found.head_count) found")
-  }
-  openOptions.headCount = found.head_count == 0 ? nil : Int(found.head_count)
-  openOptions.allocator = try allocator(found.allocator)
-  openOptions.expectedSHA256 = found.expected_sha256.map { String(bytes: $0) }
-  let progress = HostProgress(callback: found.progress, context: found.progress_context)
-  func tell(_ done: Int) throws(DitqError) {
-    guard progress.tell(.load, done, 1, 0, nil) else { throw DitqError(.cancelled, "the progress callback ended the call") }
-  }
-  try tell(0)
-  let model = try open(openOptions)
-  try tell(1)
-  return model
-}
 
 @c @implementation
 public func ditq_model_close(_ model: OpaquePointer!) { release(model, Model.self) }

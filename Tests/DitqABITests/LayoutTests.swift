@@ -28,6 +28,13 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
     ]
   ),
   (
+    "ditq_reader", MemoryLayout<ditq_reader>.size,
+    [
+      field("struct_size", \ditq_reader.struct_size), field("reserved", \ditq_reader.reserved), field("context", \ditq_reader.context),
+      field("size", \ditq_reader.size), field("read", \ditq_reader.read),
+    ]
+  ),
+  (
     "ditq_progress", MemoryLayout<ditq_progress>.size,
     [
       field("struct_size", \ditq_progress.struct_size), field("phase", \ditq_progress.phase), field("done", \ditq_progress.done),

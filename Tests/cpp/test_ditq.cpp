@@ -59,6 +59,12 @@ static void models(const std::string& path) {
   MUST(model.verify());
   const auto bytes = contents(path);
   CHECK(MUST(MUST(ditq::Model::open_memory(bytes)).describe()).parameter_count == info.parameter_count);
+  ditq_reader reader = {sizeof reader, 0, const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(bytes.data())), bytes.size(), nullptr};
+  reader.read = [](void* context, std::uint64_t offset, void* buffer, std::size_t count) -> std::int32_t {
+    std::memcpy(buffer, static_cast<const std::uint8_t*>(context) + offset, count);
+    return 0;
+  };
+  CHECK(MUST(MUST(ditq::Model::open_reader(reader)).describe()).parameter_count == info.parameter_count);
   const auto missing = failure([&] { return ditq::Model::open(path + ".no"); });
   CHECK(missing.status() == DITQ_NOT_FOUND && contains(missing.what(), ".no") && std::string(missing.status_name()) == "DITQ_NOT_FOUND");
   ditq::ModelOptions options;

@@ -18,8 +18,8 @@ PATH = pathlib.Path(os.environ.get("DITQ_LIBRARY") or ROOT / ".build-embedded/re
 os.environ["DITQ_LIBRARY"] = str(PATH)
 sys.path.insert(0, str(ROOT / "bindings/python"))
 from ditq._ctypes import (  # noqa: E402, F401: some are for the tests alone
-    ALLOCATE, DEALLOCATE, ERROR, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa, LayerRule,
-    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Sampler, SessionOptions, Status,
+    ALLOCATE, DEALLOCATE, ERROR, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, READ, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa, LayerRule,
+    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Reader, Sampler, SessionOptions, Status,
     lib,
 )  # fmt: skip
 
@@ -120,15 +120,33 @@ class CountingAllocator:
         return sum(size for size, _ in self.live.values())
 
 
+class BytesReader:
+    """A ditq_reader over bytes that keeps books. `fails_at`: the number of the read that answers 5 instead; `size`: what it claims to have."""
+
+    def __init__(self, data, fails_at=None, size=None):
+        self.data, self.fails_at, self.reads = bytes(data), fails_at, []
+        self.hook = READ(self.read)
+        self.struct = Reader(context=4711, size=len(self.data) if size is None else size, read=self.hook)
+
+    def read(self, context, offset, buffer, count):
+        self.reads.append((offset, count))
+        if context != 4711 or len(self.reads) == self.fails_at or offset + count > len(self.data):
+            return 5
+        ctypes.memmove(buffer, self.data[offset : offset + count], count)
+        return 0
+
+
 class Model:
     def __init__(self, source, **options):
-        """source: a path, or the bytes of a safetensors file."""
+        """source: a path, the bytes of a safetensors file, or a BytesReader."""
         self.handle, self.source = c_void_p(), source
         self.options = ModelOptions(**options) if options else None
         pointer = byref(self.options) if self.options else None
         if isinstance(source, (bytes, np.ndarray)):
             self.source = np.frombuffer(source, np.uint8)
             call(lib.ditq_model_open_memory, address(self.source), self.source.size, pointer, byref(self.handle))
+        elif isinstance(source, BytesReader):
+            call(lib.ditq_model_open_reader, byref(source.struct), pointer, byref(self.handle))
         else:
             call(lib.ditq_model_open, os.fsencode(source), pointer, byref(self.handle))
         self._describe_shapes()

@@ -744,9 +744,12 @@ def calls(m, s, tmp_path):
     saved = np.frombuffer(run.save(), np.uint8)
     s.kept += [run, saved]
     heads = byref(ditq.ModelOptions(head_count=2))
+    reader = ditq.BytesReader(data)
+    s.kept.append(reader)
     return [
         (lib.ditq_model_open, [os.fsencode(EMOJI), None, byref(handle)], {0: "path", 2: "model"}),
         (lib.ditq_model_open_memory, [ditq.address(data), data.size, heads, byref(handle)], {0: "data", 3: "model"}),
+        (lib.ditq_model_open_reader, [byref(reader.struct), heads, byref(handle)], {0: "reader", 2: "model"}),
         (lib.ditq_model_describe, [m.handle, byref(ditq.ModelInfo())], {0: "model", 1: "info"}),
         (lib.ditq_model_describe_json, [m.handle, None, 0, byref(size)], {0: "model", 3: "needed"}),
         (lib.ditq_model_describe_json, [m.handle, None, 100, byref(size)], {1: "buffer"}),  # NULL is for a capacity of 0

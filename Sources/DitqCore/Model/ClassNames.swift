@@ -6,8 +6,8 @@ package final class ClassNames {
   private let text: UnsafeMutablePointer<CChar>
   private var starts: [Int] = []
 
-  /// Names of labels 0, 1, …; there may be fewer than classes. Refuses names that a C string cannot hold.
-  init(_ names: [String], classCount: Int) throws(DitqError) {
+  /// Names of labels 0, 1, …; there may be fewer than classes. Refuses names that a C string cannot hold. A convenience initializer: see Block.
+  convenience init(_ names: [String], classCount: Int) throws(DitqError) {
     guard names.count <= classCount else {
       throw DitqError(.malformed, "class names: at most \(classCount) expected, \(names.count) found")
     }
@@ -16,6 +16,10 @@ package final class ClassNames {
       guard !name.utf8.contains(0) else { throw DitqError(.malformed, "class names: the name of label \(label) contains a NUL") }
       byteCount += name.utf8.count + 1
     }
+    self.init(names, byteCount: byteCount)
+  }
+
+  private init(_ names: [String], byteCount: Int) {
     self.names = names
     text = .allocate(capacity: max(1, byteCount))
     var position = 0

@@ -46,25 +46,28 @@ final class CalibrationRun {
     let conditioning: UnsafeMutablePointer<Float>
   }
 
-  /// Runs `guide` for the latents of the steps; `progress` is told after each step of it.
-  init(_ model: Model, guide: Model, _ plan: CalibrationPlan, progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void)
-    throws(DitqError)
-  {
-    self.plan = plan
+  /// Runs `guide` for the latents of the steps; `progress` is told after each step of it. A convenience initializer: see Block.
+  convenience init(
+    _ model: Model, guide: Model, _ plan: CalibrationPlan, progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
+  ) throws(DitqError) {
     var options = SessionOptions()
     options.threads = plan.threads
     options.batchLimit = min(CalibrationPlan.batch, plan.samples)
-    session = try Session(model, options)
     var measure = Arena()
     _ = CalibrationRun.reserve(&measure, model.config, plan)
-    memory = try Block(byteCount: try measure.checkedSize("calibration"), from: .system, for: "calibration")
+    let memory = try Block(byteCount: try measure.checkedSize("calibration"), from: .system, for: "calibration")
+    self.init(plan, try Session(model, options), memory)
+    try fillLatents(try Session(guide, options), progress)
+  }
+
+  private init(_ plan: CalibrationPlan, _ session: Session, _ memory: Block) {
+    (self.plan, self.session, self.memory) = (plan, session, memory)
     var arena = Arena(memory.start)
-    (states, inputs) = CalibrationRun.reserve(&arena, model.config, plan)
-    run = model.measuredRun(steps: plan.totalSteps)
+    (states, inputs) = CalibrationRun.reserve(&arena, session.model.config, plan)
+    run = session.model.measuredRun(steps: plan.totalSteps)
     guidance = session.guidance(run)
     let timesteps = session.timesteps(run)
     self.timesteps = plan.steps.map { timesteps[$0] }
-    try fillLatents(try Session(guide, options), progress)
   }
 
   private static func reserve(

@@ -60,17 +60,20 @@ private final class LockstepRun {
   private var probingSeconds = 0.0
   let report: Report
 
-  init(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
+  /// A convenience initializer, as memory and threads may not be there: see Block.
+  convenience init(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
     var session = SessionOptions()
     session.threads = options.threads
     session.batchLimit = min(CompareOptions.batch, options.samples)
-    self.reference = try Session(reference, session)
-    self.model = try Session(model, session)
-    self.options = options
-    generate = reference.measuredRun(steps: options.steps)
-    for session in [self.reference, self.model] { session.arrange(generate) }
-    probe = try LayerProbe(model, images: 2 * session.batchLimit)
-    report = Report(reference, model, options, timesteps: self.reference.timesteps(generate))
+    self.init(
+      try Session(reference, session), try Session(model, session), options, try LayerProbe(model, images: 2 * session.batchLimit))
+  }
+
+  private init(_ reference: Session, _ model: Session, _ options: CompareOptions, _ probe: LayerProbe) {
+    (self.reference, self.model, self.options, self.probe) = (reference, model, options, probe)
+    generate = reference.model.measuredRun(steps: options.steps)
+    for session in [reference, model] { session.arrange(generate) }
+    report = Report(reference.model, model.model, options, timesteps: reference.timesteps(generate))
   }
 
   /// Initial latents of some samples: sample i has seed + i, and labels are spread over the classes.

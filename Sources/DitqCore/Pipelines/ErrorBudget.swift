@@ -17,7 +17,7 @@ extension Quantizer {
     let run = try calibrationRun(
       spread.steps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples)
     ) { _, _ in }
-    let meter = try OutputMeter(run)
+    let meter = OutputMeter(run)
     for _ in 0..<2 {
       guard meter.measure(weights).decibels < options.errorBudget else { break }
       try raise(meter, progress)
@@ -86,7 +86,7 @@ private final class OutputMeter {
   /// Of the float model, for each state one after the other.
   private var reference: [Float] = []
 
-  init(_ run: CalibrationRun) throws(DitqError) {
+  init(_ run: CalibrationRun) {
     self.run = run
     run.predict(run.session.model.dit) { _, values, count in
       for i in 0..<count { reference.append(values[i]) }

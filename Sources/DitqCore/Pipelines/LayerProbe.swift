@@ -28,11 +28,15 @@ final class LayerProbe {
   private let found: Kept
   private let memory: Block
 
-  init(_ model: Model, images: Int) throws(DitqError) {
-    self.model = model
+  /// A convenience initializer, as there may be no memory: see Block.
+  convenience init(_ model: Model, images: Int) throws(DitqError) {
     var measure = Arena()
     _ = LayerProbe.reserve(&measure, model, images)
-    memory = try Block(byteCount: try measure.checkedSize("comparison"), from: .system, for: "comparison")
+    self.init(model, images, try Block(byteCount: try measure.checkedSize("comparison"), from: .system, for: "comparison"))
+  }
+
+  private init(_ model: Model, _ images: Int, _ memory: Block) {
+    (self.model, self.memory) = (model, memory)
     var arena = Arena(memory.start)
     (kept, found) = LayerProbe.reserve(&arena, model, images)
   }

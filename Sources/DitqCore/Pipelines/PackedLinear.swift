@@ -120,13 +120,15 @@ private final class Bench {
   let pool: ThreadPool
   let memory: Block
 
-  init(rows: Int, inputs: Int, threads: Int) throws(DitqError) {
+  /// A convenience initializer, as memory and threads may not be there: see Block.
+  convenience init(rows: Int, inputs: Int, threads: Int) throws(DitqError) {
     var arena = Arena()
     _ = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
-    self.rows = rows
-    memory = try Block(byteCount: try arena.checkedSize("rows"), from: .system, for: "rows")
-    pool = try ThreadPool(threads: threads)
+    let memory = try Block(byteCount: try arena.checkedSize("rows"), from: .system, for: "rows")
+    self.init(rows, memory, try ThreadPool(threads: threads))
   }
+
+  private init(_ rows: Int, _ memory: Block, _ pool: ThreadPool) { (self.rows, self.memory, self.pool) = (rows, memory, pool) }
 
   static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
     let scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))

@@ -26,11 +26,16 @@ package final class Run {
     images.begin(request, options, 0..<count)
   }
 
-  /// Room for so many images, to be filled in.
-  init(_ model: Model, _ options: GenerateOptions, count: Int, stepsTaken: Int = 0) throws(DitqError) {
+  /// Room for so many images, to be filled in. A convenience initializer, as there may be none: see Block.
+  convenience init(_ model: Model, _ options: GenerateOptions, count: Int, stepsTaken: Int = 0) throws(DitqError) {
     var measure = Arena()
     _ = Run.reserve(&measure, model, count)
-    memory = try Block(byteCount: try measure.checkedSize("run"), from: .system, for: "run")
+    self.init(
+      model, options, count, stepsTaken, try Block(byteCount: try measure.checkedSize("run"), from: .system, for: "run"))
+  }
+
+  private init(_ model: Model, _ options: GenerateOptions, _ count: Int, _ stepsTaken: Int, _ memory: Block) {
+    self.memory = memory
     var arena = Arena(memory.start)
     (labels, images, next) = Run.reserve(&arena, model, count)
     (self.model, self.count, self.stepsTaken, fingerprint) = (model, count, stepsTaken, model.fingerprint)

@@ -2,10 +2,12 @@
 
 import CPlatform
 
-func nanoseconds() -> UInt64 {
+@export(interface)
+package func nanoseconds() -> UInt64 {
   var now = timespec()
   clock_gettime(CLOCK_MONOTONIC, &now)
   return UInt64(now.tv_sec) &* 1_000_000_000 &+ UInt64(now.tv_nsec)
 }
 
-func seconds(since start: UInt64) -> Double { Double(nanoseconds() &- start) * 1e-9 }
+@export(interface)
+package func seconds(since start: UInt64) -> Double { Double(nanoseconds() &- start) * 1e-9 }

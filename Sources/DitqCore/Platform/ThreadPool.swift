@@ -13,11 +13,12 @@ protocol ParallelJob {
 final class ThreadPool {
   let threads: Int
   private let crew: Crew
-  private var workers: [pthread_t] = []
+  private let workers: [pthread_t]
 
-  init(threads: Int) throws(DitqError) {
-    self.threads = threads
-    crew = Crew(threads: threads)
+  /// A convenience initializer, as a thread may not start: see Block.
+  convenience init(threads: Int) throws(DitqError) {
+    let crew = Crew(threads: threads)
+    var workers: [pthread_t] = []
     workers.reserveCapacity(threads)
     for number in 1..<max(threads, 1) {
       var thread = pthread_t()
@@ -31,20 +32,19 @@ final class ThreadPool {
         }, context.toOpaque(), 512 * 1024)
       guard result == 0 else {
         context.release()
-        stop()
+        crew.stop(joining: workers)
         throw DitqError(.outOfMemory, "threads: thread \(number + 1) of \(threads) could not be started: \(systemReason(result))")
       }
       workers.append(thread)
     }
+    self.init(threads, crew, workers)
   }
 
-  deinit { stop() }
-
-  private func stop() {
-    crew.stop()
-    for worker in workers { pthread_join(worker, nil) }
-    workers = []
+  private init(_ threads: Int, _ crew: Crew, _ workers: [pthread_t]) {
+    (self.threads, self.crew, self.workers) = (threads, crew, workers)
   }
+
+  deinit { crew.stop(joining: workers) }
 
   /// Runs all parts of a job and returns when the last has finished.
   func run<Job: ParallelJob>(_ job: Job) {
@@ -119,12 +119,13 @@ private final class Crew: @unchecked Sendable {
     pthread_mutex_unlock(mutex)
   }
 
-  func stop() {
+  func stop(joining workers: [pthread_t]) {
     pthread_mutex_lock(mutex)
     isStopping = true
     generation.add(1, ordering: .releasing)
     pthread_cond_broadcast(wake)
     pthread_mutex_unlock(mutex)
+    for worker in workers { pthread_join(worker, nil) }
   }
 
   /// The life of a worker.

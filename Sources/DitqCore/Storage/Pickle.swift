@@ -54,11 +54,15 @@ final class PickleMachine {
   var storages: [TorchStorage] = []
   var tensors: [TorchTensor] = []
 
-  /// `bytes` are those of the pickle alone.
-  init(_ bytes: UnsafeRawBufferPointer, in archive: TorchArchive) throws(DitqError) {
+  /// `bytes` are those of the pickle alone. A convenience initializer, as they may be too many: see Block.
+  convenience init(_ bytes: UnsafeRawBufferPointer, in archive: TorchArchive) throws(DitqError) {
     guard bytes.count <= PickleLimit.byteCount else {
       throw DitqError(.unsupported, "\(bytes.count) bytes, more than \(PickleLimit.byteCount)")
     }
+    self.init(checked: bytes, archive)
+  }
+
+  private init(checked bytes: UnsafeRawBufferPointer, _ archive: TorchArchive) {
     (self.bytes, self.archive) = (bytes, archive)
     reader = ByteReader(bytes, 0..<bytes.count)
   }

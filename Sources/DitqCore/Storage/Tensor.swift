@@ -89,10 +89,15 @@ final class TensorCollection {
   let tensors: [Tensor]
   private let files: [Bytes]
 
-  init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
+  /// A convenience initializer, as names may repeat: see Block.
+  convenience init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
     let (order, repeated) = order(ofNames: tensors.map { $0.name })
     if let repeated { throw DitqError(.malformed, "\(tensors[repeated].name): two tensors of this name") }
-    (self.tensors, self.metadata, self.files) = (order.map { tensors[$0] }, metadata, files)
+    self.init(sorted: order.map { tensors[$0] }, metadata, files)
+  }
+
+  private init(sorted tensors: [Tensor], _ metadata: [(name: String, value: String)], _ files: [Bytes]) {
+    (self.tensors, self.metadata, self.files) = (tensors, metadata, files)
   }
 
   /// The tensors of several files as one collection.

@@ -3,7 +3,7 @@
 
 import CPlatform
 
-final class TorchTensor {
+struct TorchTensor {
   let dtype: String
   let shape: [Int]
   let elementCount: Int

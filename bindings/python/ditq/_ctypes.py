@@ -67,6 +67,13 @@ class Allocator(Sized):
     _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("context", c_void_p), ("allocate", ALLOCATE), ("deallocate", DEALLOCATE)]
 
 
+READ = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_void_p, c_size_t)
+
+
+class Reader(Sized):
+    _fields_ = [("struct_size", c_uint32), ("reserved", c_uint32), ("context", c_void_p), ("size", c_uint64), ("read", READ)]
+
+
 class Progress(Sized):
     _fields_ = [
         ("struct_size", c_uint32), ("phase", c_int32), ("done", c_int64), ("total", c_int64), ("elapsed_seconds", c_double), ("latents", POINTER(c_float)),
@@ -144,7 +151,8 @@ class CompareOptions(Sized):
 STRUCTS: dict[str, Any] = {
     "ditq_compare_options": CompareOptions,
     "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
-    "ditq_error": Error, "ditq_allocator": Allocator, "ditq_progress": Progress, "ditq_model_options": ModelOptions, "ditq_model_info": ModelInfo,
+    "ditq_error": Error, "ditq_allocator": Allocator, "ditq_reader": Reader, "ditq_progress": Progress, "ditq_model_options": ModelOptions,
+    "ditq_model_info": ModelInfo,
     "ditq_session_options": SessionOptions, "ditq_generate_options": GenerateOptions, "ditq_png_text": PngText, "ditq_linear_options": LinearOptions,
 }  # fmt: skip
 
@@ -160,6 +168,7 @@ PROTOTYPES = {
     "ditq_status_name": (c_char_p, [c_int32]),
     "ditq_model_open": (c_int32, [c_char_p, POINTER(ModelOptions), OUT_HANDLE, ERROR]),
     "ditq_model_open_memory": (c_int32, [ARRAY, c_size_t, POINTER(ModelOptions), OUT_HANDLE, ERROR]),
+    "ditq_model_open_reader": (c_int32, [POINTER(Reader), POINTER(ModelOptions), OUT_HANDLE, ERROR]),
     "ditq_model_close": (None, [MODEL]),
     "ditq_model_describe": (c_int32, [MODEL, POINTER(ModelInfo), ERROR]),
     "ditq_model_describe_json": (c_int32, [MODEL, ARRAY, c_size_t, OUT_SIZE, ERROR]),

@@ -8,11 +8,12 @@ import operator
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Optional, Sequence, Union, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
 from ._handles import Handle, tell_of_forks
+from ._reader import FileReader
 from .image import Image, Images
 from .session import Label, Run, Seeds, Session, floats, sampling_options, seeds_of
 
@@ -54,7 +55,8 @@ class ModelInfo:
 
 
 class Model(Handle):
-    """A Diffusion Transformer: a .ditq file, a diffusers directory, a safetensors or .pt checkpoint, or the bytes of one such file.
+    """A Diffusion Transformer: a .ditq file, a diffusers directory, a safetensors or .pt checkpoint, or the bytes of one such file,
+    or such a file opened in binary mode, which is read now and may be closed or changed afterwards. A path is mapped: it may not be truncated.
 
     compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count: for a checkpoint that does not say.
     A model is immutable, any number of threads may share it.
@@ -62,7 +64,7 @@ class Model(Handle):
 
     def __init__(
         self,
-        source: Union[str, os.PathLike[str], bytes],
+        source: Union[str, os.PathLike[str], bytes, BinaryIO],
         *,
         compatibility: Union[str, int] = "auto",
         sha256: Optional[str] = None,
@@ -75,10 +77,13 @@ class Model(Handle):
         if isinstance(source, bytes):
             self.path = ""
             pointer = call(api.created, api.lib.ditq_model_open_memory, source, len(source), options)
+        elif hasattr(source, "seek"):
+            self.path = ""
+            pointer = call(FileReader(source), options)
         else:
             self.path = os.fspath(source)
             pointer = call(api.created, api.lib.ditq_model_open, os.fsencode(source), options)
-        self._hold(pointer, source)
+        self._hold(pointer, source if isinstance(source, bytes) else None)
 
     @classmethod
     def _made(cls, pointer: int) -> Model:

@@ -1,0 +1,90 @@
+// ditq.h, "Models": opening one, from wherever its bytes are.
+
+import CDitq
+import DitqCore
+
+@c @implementation
+public func ditq_model_open(
+  _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
+  _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error) { () throws(DitqError) in
+    let path = try required(path, "path"), model = try required(model, "model")
+    let opened = try opening(options) { asked, tell throws(DitqError) in
+      try tell(0)
+      return try Model.open(path: String(bytes: path), asked)
+    }
+    model.pointee = handle(opened)
+  }
+}
+
+@c @implementation
+public func ditq_model_open_memory(
+  _ data: UnsafeRawPointer!, _ size: Int, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
+  _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error) { () throws(DitqError) in
+    let bytes = Bytes(borrowing: try required(data, "data"), count: try count(size, "size")), model = try required(model, "model")
+    let opened = try opening(options) { asked, tell throws(DitqError) in
+      try tell(0)
+      return try Model.open(bytes, named: "data", asked)
+    }
+    model.pointee = handle(opened)
+  }
+}
+
+@c @implementation
+public func ditq_model_open_reader(
+  _ reader: UnsafePointer<ditq_reader>!, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
+  _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error) { () throws(DitqError) in
+    let reader = try hostReader(reader), model = try required(model, "model")
+    let opened = try opening(options, pieces: reader.pieceCount) { asked, tell throws(DitqError) in
+      try Model.open(try reader.copy(to: asked.allocator, progress: tell), named: "reader", asked)
+    }
+    model.pointee = handle(opened)
+  }
+}
+
+// MARK: - Translation
+
+private func hostReader(_ pointer: UnsafePointer<ditq_reader>?) throws(DitqError) -> HostReader {
+  let found = try checked(try required(pointer, "reader"), "reader")
+  return try HostReader(context: found.context, size: found.size, read: try required(found.read, "reader->read"))
+}
+
+/// Opens with the host's options. `open` tells how many of its pieces are done; that all are is told here.
+private func opening(
+  _ options: UnsafePointer<ditq_model_options>?, pieces: Int = 1,
+  _ open: (OpenOptions, _ tell: (Int) throws(DitqError) -> Void) throws(DitqError) -> Model
+) throws(DitqError) -> Model {
+  let (asked, progress) = try openOptions(options), start = nanoseconds()
+  func tell(_ done: Int) throws(DitqError) {
+    guard progress.tell(.load, done, pieces, seconds(since: start), nil) else {
+      throw DitqError(.cancelled, "the progress callback ended the call")
+    }
+  }
+  let model = try open(asked, tell)
+  try tell(pieces)
+  return model
+}
+
+private func openOptions(_ pointer: UnsafePointer<ditq_model_options>?) throws(DitqError) -> (OpenOptions, HostProgress) {
+  var result = OpenOptions()
+  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
+  switch Int(found.compatibility) {
+  case DITQ_COMPATIBILITY_AUTO: break
+  case DITQ_COMPATIBILITY_OFFICIAL: result.compatibility = .official
+  case DITQ_COMPATIBILITY_DIFFUSERS: result.compatibility = .diffusers
+  default:
+    throw DitqError(.invalidArgument, "compatibility: 0 (auto), 1 (official) or 2 (diffusers) expected, \(found.compatibility) found")
+  }
+  guard (0...1024).contains(found.head_count) else {
+    throw DitqError(.invalidArgument, "head_count: 0 (not given) to 1024 expected, \(found.head_count) found")
+  }
+  result.headCount = found.head_count == 0 ? nil : Int(found.head_count)
+  result.allocator = try allocator(found.allocator)
+  result.expectedSHA256 = found.expected_sha256.map { String(bytes: $0) }
+  return (result, HostProgress(callback: found.progress, context: found.progress_context))
+}
