@@ -9,11 +9,12 @@ VERSION := 0.1.0
 BUILD   := .build-embedded
 LIBDIR  := $(BUILD)/lib
 LIBRARY := $(LIBDIR)/libditq.so.1
+ARCHIVE := $(LIBDIR)/libditq.a
 MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
 
-.PHONY: all demo test lib tool models gen_png bench-peers install clean setup setup-test format lint
+.PHONY: all demo test lib archive tool models gen_png bench-peers install clean setup setup-test format lint
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -32,6 +33,15 @@ $(LIBRARY): $(SWIFT_SOURCES) | setup
 	@touch $@
 	@ls -l $@ | awk '{ print "libditq.so.1: " $$5 " bytes" }'
 
+# The same objects as one, for programs that link it into themselves: what nothing exported reaches is dropped, and no other name is seen.
+# `ld` is GNU's, which can do this; groups are dissolved, so that another library in Embedded Swift may be linked beside it.
+archive: $(ARCHIVE)
+$(ARCHIVE): $(LIBRARY)
+	nm -D --defined-only $< | awk '{ print $$NF }' > $(LIBDIR)/exports
+	ld -r --gc-sections --force-group-allocation $$(sed 's/^/-u /' $(LIBDIR)/exports) -o $(LIBDIR)/ditq.o @$(BUILD)/release/ditq.product/Objects.LinkFileList
+	objcopy --keep-global-symbols=$(LIBDIR)/exports --strip-unneeded $(LIBDIR)/ditq.o
+	rm -f $@ && ar rcsD $@ $(LIBDIR)/ditq.o && rm $(LIBDIR)/ditq.o $(LIBDIR)/exports
+
 gen_png: $(BUILD)/gen_png
 $(BUILD)/gen_png: examples/gen_png/gen_png.c include/ditq.h $(LIBRARY)
 	$(CC) -std=c11 -Wall -Wextra -Werror -pedantic $(CFLAGS) -Iinclude -DDITQ_DEFAULT_MODEL='"$(CURDIR)/$(MODEL)"' $< \
@@ -49,16 +59,17 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 	.build-tool/ditq quantize $(MODELS)/emoji.safetensors -o $@ --weights $*
 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
-test: setup setup-test lib gen_png models
+test: setup setup-test lib archive gen_png models
 	Tests/run.sh
 
 # The library, headers, what pkg-config and CMake find it by, gen_png with its model, man pages.
 INSTALLED := $(DESTDIR)$(PREFIX)
-install: lib gen_png $(MODEL)
+install: lib archive gen_png $(MODEL)
 	install -d $(addprefix $(INSTALLED)/,lib/pkgconfig lib/cmake/ditq include bin share/ditq share/man/man1)
 	install -m 755 $(LIBRARY) $(INSTALLED)/lib/libditq.so.$(VERSION)
 	ln -sf libditq.so.$(VERSION) $(INSTALLED)/lib/libditq.so.1
 	ln -sf libditq.so.1 $(INSTALLED)/lib/libditq.so
+	install -m 644 $(ARCHIVE) $(INSTALLED)/lib
 	install -m 644 include/ditq.h include/ditq.hpp $(INSTALLED)/include
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' bindings/ditq.pc.in > $(INSTALLED)/lib/pkgconfig/ditq.pc
 	install -m 644 bindings/cmake/ditq-config.cmake $(INSTALLED)/lib/cmake/ditq
@@ -75,11 +86,11 @@ bench-peers: tool
 
 # What the build needs from the system: installed where that is allowed, else named in one line.
 setup:
-	@Tests/tools/setup.sh libpng-dev pkg-config
+	@Tests/tools/setup.sh libpng-dev pkg-config binutils
 PYTHON_TESTS := numpy,pytest,setuptools,wheel
 comma := ,
 setup-test: setup
-	@Tests/tools/setup.sh binutils gcc g++ cmake python3 python3-pip
+	@Tests/tools/setup.sh abigail-tools gcc g++ cmake python3 python3-pip
 	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || python3 -m pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)) || \
 	  python3 -m pip install --quiet --break-system-packages $(subst $(comma), ,$(PYTHON_TESTS))
 

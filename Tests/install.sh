@@ -18,6 +18,17 @@ cc -std=c11 "${flags[@]}" Tests/c/smoke.c -o "$root/smoke" "${pkg[@]}"
 sum=$("$root/smoke" "$model")
 echo "ok  a C program built with pkg-config runs"
 
+defined=$(nm --defined-only --extern-only "$root/lib/libditq.a" | awk 'NF == 3 { print $3 }' | sort)
+[ "$defined" = "$(nm -D --defined-only "$root/lib/libditq.so" | awk '{ print $NF }' | sort)" ]
+echo "ok  libditq.a shows the names that libditq.so exports, and no other"
+
+read -ra static <<<"$(pkg-config --cflags --static --libs ditq)"
+cc -std=c11 "${flags[@]}" Tests/c/smoke.c -o "$root/smoke_static" "${static[@]/#-lditq/-l:libditq.a}"
+[ "$("$root/smoke_static" "$model")" = "$sum" ]
+if readelf -d "$root/smoke_static" | grep -q libditq; then exit 1; fi
+readelf -lW "$root/smoke_static" | grep -q 'GNU_STACK.* RW '
+echo "ok  a C program that has libditq.a in itself draws the same picture, and needs no libditq.so"
+
 c++ -std=c++17 "${flags[@]}" examples/cpp/gen_png.cpp -o "$root/gen_png_cpp" "${pkg[@]}"
 "$root/gen_png_cpp" "$model" "red apple" 7 "$root/cpp.png" 2>/dev/null >&2
 echo "ok  a C++ program built with pkg-config runs"
@@ -30,6 +41,8 @@ find_package(ditq 0.1 REQUIRED)
 add_executable(smoke $PWD/Tests/c/smoke.c)
 add_executable(gen_png $PWD/examples/cpp/gen_png.cpp)
 target_compile_features(gen_png PRIVATE cxx_std_17)
+add_executable(smoke_static $PWD/Tests/c/smoke.c)
+target_link_libraries(smoke_static PRIVATE ditq::static)
 foreach(program smoke gen_png)
   target_link_libraries(\${program} PRIVATE ditq::ditq)
 endforeach()
@@ -37,6 +50,7 @@ CMAKE
 cmake -S "$root/consumer" -B "$root/build" -DCMAKE_PREFIX_PATH="$root" >/dev/null
 cmake --build "$root/build" >/dev/null
 [ "$("$root/build/smoke" "$model")" = "$sum" ]
+[ "$("$root/build/smoke_static" "$model")" = "$sum" ]
 "$root/build/gen_png" "$model" "red apple" 7 "$root/cmake.png" 2>/dev/null >&2
 cmp "$root/cpp.png" "$root/cmake.png"
 echo "ok  C and C++ programs built with CMake run"
