@@ -43,6 +43,7 @@ regular() { swift "$@" -c release -Xswiftc -enable-testing --scratch-path .build
 
 part "headers" Tests/headers.sh
 part "ABI layout" Tests/tools/abi_layout.py --check
+part "ABI" Tests/abi.sh
 part "structure" Tests/structure.sh
 part "symbols" Tests/symbols.sh
 part "format" lint
