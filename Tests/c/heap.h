@@ -13,27 +13,43 @@ void *__libc_realloc(void *, size_t);
 void *__libc_memalign(size_t, size_t);
 void __libc_free(void *);
 
-static atomic_long heap_calls;    /* requests */
-static atomic_long heap_live;     /* pieces that are not freed */
+static atomic_long heap_calls; /* requests */
+static atomic_long heap_live;  /* pieces that are not freed */
+/* Requests of at least heap_large bytes are counted down; the one that makes it 0 fails, and all after it where heap_stays is set. */
+static atomic_size_t heap_large;
+static atomic_long heap_countdown;
+static atomic_int heap_stays;
+static atomic_long heap_refused;
 
+/* Whether a request is granted. */
+static int heap_grants(size_t size) {
+  atomic_fetch_add(&heap_calls, 1);
+  if (heap_countdown == 0 || size < heap_large) return 1;
+  if (heap_countdown > 1) return atomic_fetch_sub(&heap_countdown, 1), 1;
+  if (!heap_stays) heap_countdown = 0;
+  atomic_fetch_add(&heap_refused, 1);
+  return 0;
+}
 static void *heap_taken(void *memory) {
   if (memory) atomic_fetch_add(&heap_live, 1);
   return memory;
 }
-static void heap_asked(void) { atomic_fetch_add(&heap_calls, 1); }
 static void heap_left(void *memory) {
   if (memory) atomic_fetch_sub(&heap_live, 1);
 }
 
-void *malloc(size_t size) { return heap_asked(), heap_taken(__libc_malloc(size)); }
-void *calloc(size_t count, size_t size) { return heap_asked(), heap_taken(__libc_calloc(count, size)); }
-void *realloc(void *memory, size_t size) { return heap_asked(), heap_left(memory), heap_taken(__libc_realloc(memory, size)); }
-void *memalign(size_t alignment, size_t size) { return heap_asked(), heap_taken(__libc_memalign(alignment, size)); }
-void *aligned_alloc(size_t alignment, size_t size) { return heap_asked(), heap_taken(__libc_memalign(alignment, size)); }
+void *malloc(size_t size) { return heap_grants(size) ? heap_taken(__libc_malloc(size)) : NULL; }
+void *calloc(size_t count, size_t size) { return heap_grants(count * size) ? heap_taken(__libc_calloc(count, size)) : NULL; }
+void *memalign(size_t alignment, size_t size) { return heap_grants(size) ? heap_taken(__libc_memalign(alignment, size)) : NULL; }
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
 int posix_memalign(void **memory, size_t alignment, size_t size) {
-  heap_asked();
-  *memory = heap_taken(__libc_memalign(alignment, size));
+  *memory = memalign(alignment, size);
   return *memory ? 0 : 12; /* ENOMEM */
+}
+void *realloc(void *memory, size_t size) {
+  if (!heap_grants(size)) return NULL;
+  heap_left(memory);
+  return heap_taken(__libc_realloc(memory, size));
 }
 void free(void *memory) { heap_left(memory), __libc_free(memory); }
 
