@@ -67,16 +67,16 @@ package struct DiTConfig {
     return UInt64(depth) * block + ends
   }
 
-  /// Limits that keep every size computed from them within 64 bits, whatever a file says.
+  /// Keeps every size computed from these within 64 bits, whatever a file says.
   func check() throws(DitqError) {
-    try check("hidden size", hiddenSize, 4...65536)
-    try check("depth", depth, 1...1024)
-    try check("head count", headCount, 1...1024)
-    try check("patch size", patchSize, 1...256)
-    try check("channels", channels, 1...1024)
-    try check("latent size", latentSize, 1...8192)
-    try check("MLP size", mlpSize, 1...1_048_576)
-    try check("class count", classCount, 1...10_000_000)
+    try check("hidden size", hiddenSize, Limit.hiddenSize)
+    try check("depth", depth, Limit.depth)
+    try check("head count", headCount, Limit.heads)
+    try check("patch size", patchSize, Limit.patchSize)
+    try check("channels", channels, Limit.channels)
+    try check("latent size", latentSize, Limit.latentSize)
+    try check("MLP size", mlpSize, Limit.mlpSize)
+    try check("class count", classCount, Limit.classes)
     guard hiddenSize % 4 == 0 else { throw DitqError(.unsupported, "hidden size: a multiple of 4 expected, \(hiddenSize) found") }
     guard hiddenSize % headCount == 0 else {
       throw DitqError(.unsupported, "head_count: a divisor of the hidden size \(hiddenSize) expected, \(headCount) found")
@@ -84,7 +84,7 @@ package struct DiTConfig {
     guard latentSize % patchSize == 0 else {
       throw DitqError(.unsupported, "sample size: a multiple of the patch size \(patchSize) expected, \(latentSize) found")
     }
-    try check("tokens", tokenCount, 1...65536)
+    try check("tokens", tokenCount, Limit.tokens)
     guard outputChannels == channels || outputChannels == 2 * channels else {
       throw DitqError(.unsupported, "output channels: \(channels) or \(2 * channels) expected, \(outputChannels) found")
     }

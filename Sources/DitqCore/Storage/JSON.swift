@@ -1,6 +1,6 @@
 // JSON: a small strict reader (RFC 8259) for headers, configurations and indices. Relies on Platform's error and byte-wise string ==.
 // It refuses trailing bytes and commas, ill-formed UTF-8, lone surrogates, numbers beyond Double, a member name given twice, and more
-// than the limits below, so that neither the stack nor the memory is at the mercy of a file.
+// than the limits, so that neither the stack nor the memory is at the mercy of a file.
 
 enum JSON {
   struct Member {
@@ -9,10 +9,6 @@ enum JSON {
   }
 
   case null, bool(Bool), number(Double), string(String), array([JSON]), object([Member])
-
-  static let byteLimit = 100_000_000
-  static let valueLimit = 1 << 22
-  static let nestingLimit = 64
 
   init(parsing bytes: UnsafeRawBufferPointer) throws(DitqError) {
     var reader = Reader(bytes: bytes)
@@ -62,7 +58,7 @@ private struct Reader {
   init(bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
 
   mutating func document() throws(DitqError) -> JSON {
-    guard bytes.count <= JSON.byteLimit else { throw malformed("\(bytes.count) bytes, more than \(JSON.byteLimit)") }
+    guard bytes.count <= Limit.jsonByteCount else { throw malformed("\(bytes.count) bytes, more than \(Limit.jsonByteCount)") }
     let value = try value(depth: 0)
     skipSpace()
     guard next == nil else { throw expected("the end") }
@@ -72,7 +68,7 @@ private struct Reader {
   mutating func value(depth: Int) throws(DitqError) -> JSON {
     skipSpace()
     valueCount += 1
-    guard valueCount <= JSON.valueLimit else { throw malformed("more than \(JSON.valueLimit) values") }
+    guard valueCount <= Limit.jsonValues else { throw malformed("more than \(Limit.jsonValues) values") }
     switch next {
     case "{": return .object(try members(depth: depth))
     case "[": return .array(try elements(depth: depth))
@@ -93,7 +89,7 @@ private struct Reader {
   }
 
   mutating func elements(depth: Int) throws(DitqError) -> [JSON] {
-    guard depth < JSON.nestingLimit else { throw malformed("nested deeper than \(JSON.nestingLimit)") }
+    guard depth < Limit.jsonNesting else { throw malformed("nested deeper than \(Limit.jsonNesting)") }
     position += 1
     skipSpace()
     if take("]") { return [] }
@@ -107,7 +103,7 @@ private struct Reader {
   }
 
   mutating func members(depth: Int) throws(DitqError) -> [JSON.Member] {
-    guard depth < JSON.nestingLimit else { throw malformed("nested deeper than \(JSON.nestingLimit)") }
+    guard depth < Limit.jsonNesting else { throw malformed("nested deeper than \(Limit.jsonNesting)") }
     let start = position
     position += 1
     skipSpace()

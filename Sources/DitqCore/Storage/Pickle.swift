@@ -2,16 +2,6 @@
 // of Python means to it stands in TorchPickle.swift. Values are numbers and indices into flat lists, so that neither depth nor cycles
 // cost anything, and no count is believed beyond the bytes that are there. Refuses every other opcode by its number.
 
-enum PickleLimit {
-  /// Of data.pkl. That of the largest public checkpoint with its optimizer has a few hundred kilobytes.
-  static let byteCount = 64 << 20
-  /// Each makes one value at most, so this bounds stack, memo and lists as well.
-  static let opcodes = 1 << 21
-  static let nesting = 1000
-  /// Of a string that is looked at: names and keys.
-  static let textByteCount = 1024
-}
-
 enum PickleValue {
   case none, bool(Bool), integer(Int)
   /// Bytes of the pickle, in UTF-8.
@@ -56,8 +46,8 @@ final class PickleMachine {
 
   /// `bytes` are those of the pickle alone. A convenience initializer, as they may be too many: see Block.
   convenience init(_ bytes: UnsafeRawBufferPointer, in archive: TorchArchive) throws(DitqError) {
-    guard bytes.count <= PickleLimit.byteCount else {
-      throw DitqError(.unsupported, "\(bytes.count) bytes, more than \(PickleLimit.byteCount)")
+    guard bytes.count <= Limit.pickleByteCount else {
+      throw DitqError(.unsupported, "\(bytes.count) bytes, more than \(Limit.pickleByteCount)")
     }
     self.init(checked: bytes, archive)
   }
@@ -73,7 +63,7 @@ final class PickleMachine {
       let place = reader.position
       do throws(DitqError) {
         opcodeCount += 1
-        guard opcodeCount <= PickleLimit.opcodes else { throw DitqError(.unsupported, "more than \(PickleLimit.opcodes) opcodes") }
+        guard opcodeCount <= Limit.pickleOpcodes else { throw DitqError(.unsupported, "more than \(Limit.pickleOpcodes) opcodes") }
         let opcode = UInt8(try reader.number(1))
         if opcode == UInt8(ascii: ".") { return try pop() }
         if try constant(opcode) { continue }
@@ -89,7 +79,7 @@ final class PickleMachine {
 
   /// A string; nil when this is none, or one that is too long. Careful: a short pickle may ask for a long string again and again.
   func text(_ value: PickleValue) -> String? {
-    guard case .text(let start, let count) = value, count <= PickleLimit.textByteCount else { return nil }
+    guard case .text(let start, let count) = value, count <= Limit.pickleTextByteCount else { return nil }
     return DitqCore.text(bytes, Int(start)..<Int(start) + Int(count))
   }
 
@@ -156,7 +146,7 @@ extension PickleMachine {
   private func container(_ opcode: UInt8) throws(DitqError) -> Bool {
     switch opcode {
     case UInt8(ascii: "("):
-      guard marks.count < PickleLimit.nesting else { throw DitqError(.unsupported, "nested deeper than \(PickleLimit.nesting)") }
+      guard marks.count < Limit.pickleNesting else { throw DitqError(.unsupported, "nested deeper than \(Limit.pickleNesting)") }
       marks.append(stack.count)
     case UInt8(ascii: ")"): push(.tuple(newList([])))
     case UInt8(ascii: "]"): push(.list(newList([])))
@@ -237,7 +227,7 @@ extension PickleMachine {
     return .text(start: Int32(range.lowerBound), count: Int32(range.count))
   }
 
-  private func line() throws(DitqError) -> String { DitqCore.text(bytes, try reader.line(limit: PickleLimit.textByteCount)) }
+  private func line() throws(DitqError) -> String { DitqCore.text(bytes, try reader.line(limit: Limit.pickleTextByteCount)) }
 
   private func put(_ index: Int) throws(DitqError) {
     // Careful: whatever is remembered was made by an opcode of its own, and so an index is smaller than the number of opcodes.

@@ -7,10 +7,6 @@
 //     byte 8 + N  data: row-major, little-endian elements. Offsets count from here; the tensors cover it to the end of the file
 //                   without holes or overlaps. Nothing is aligned unless the writer saw to it.
 
-enum SafetensorsLimit {
-  static let headerByteCount = 100_000_000
-}
-
 func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> TensorCollection {
   do throws(DitqError) {
     let (members, dataStart) = try readHeader(bytes)
@@ -19,8 +15,8 @@ func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> Te
     for member in members {
       if member.name == "__metadata__" { metadata = try readMetadata(member.value) } else { entries.append(try Entry(member)) }
     }
-    guard entries.count <= TensorLimit.count else {
-      throw DitqError(.unsupported, "\(entries.count) tensors, more than \(TensorLimit.count)")
+    guard entries.count <= Limit.tensors else {
+      throw DitqError(.unsupported, "\(entries.count) tensors, more than \(Limit.tensors)")
     }
     try checkCoverage(entries, dataStart: dataStart, fileEnd: bytes.count)
     return try TensorCollection(entries.map { $0.tensor(in: bytes.start + dataStart) }, metadata: metadata, in: [bytes])
@@ -32,8 +28,8 @@ func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> Te
 private func readHeader(_ bytes: Bytes) throws(DitqError) -> (members: [JSON.Member], dataStart: Int) {
   guard bytes.count >= 8 else { throw DitqError(.malformed, "a header length of 8 bytes expected, \(bytes.count) bytes found") }
   let length = UInt64(littleEndian: bytes.start.loadUnaligned(as: UInt64.self))
-  guard length <= UInt64(SafetensorsLimit.headerByteCount) else {
-    throw DitqError(.malformed, "a header of at most \(SafetensorsLimit.headerByteCount) bytes expected, \(length) found")
+  guard length <= UInt64(Limit.headerByteCount) else {
+    throw DitqError(.malformed, "a header of at most \(Limit.headerByteCount) bytes expected, \(length) found")
   }
   guard length <= UInt64(bytes.count - 8) else {
     throw DitqError(.malformed, "a header of \(length) bytes expected, \(bytes.count - 8) bytes found")
@@ -70,8 +66,8 @@ private struct Entry {
   let end: Int
 
   init(_ member: JSON.Member) throws(DitqError) {
-    guard member.name.utf8.count <= TensorLimit.nameByteCount else {
-      throw DitqError(.unsupported, "a tensor's name of \(member.name.utf8.count) bytes, more than \(TensorLimit.nameByteCount)")
+    guard member.name.utf8.count <= Limit.nameByteCount else {
+      throw DitqError(.unsupported, "a tensor's name of \(member.name.utf8.count) bytes, more than \(Limit.nameByteCount)")
     }
     do throws(DitqError) {
       try self.init(name: member.name, member.value)
@@ -90,8 +86,8 @@ private struct Entry {
     }
     (self.name, self.dtype) = (name, dtype)
     self.shape = try sizes(shape, "shape")
-    guard self.shape.count <= TensorLimit.rank else {
-      throw DitqError(.unsupported, "a shape of rank \(self.shape.count), more than \(TensorLimit.rank)")
+    guard self.shape.count <= Limit.rank else {
+      throw DitqError(.unsupported, "a shape of rank \(self.shape.count), more than \(Limit.rank)")
     }
     let range = try sizes(offsets, "data_offsets")
     guard range.count == 2, range[0] <= range[1] else {

@@ -1,13 +1,6 @@
 // Tensor: a named array of numbers inside a file's bytes. TensorCollection: the tensors of a model, found by name.
 // Relies on Platform; knows no file format. Refuses two tensors of one name, and names the tensor in every error.
 
-/// What readers accept at most.
-enum TensorLimit {
-  static let count = 100_000
-  static let nameByteCount = 1024
-  static let rank = 8
-}
-
 /// The element types that weights may have.
 enum ElementType {
   case f32, f16, bf16

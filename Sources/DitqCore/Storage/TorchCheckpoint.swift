@@ -14,7 +14,7 @@ func isTorchFile(_ bytes: UnsafeRawBufferPointer) -> Bool { bytes.starts(with: [
 
 private func isBarePickle(_ bytes: UnsafeRawBufferPointer) -> Bool {
   bytes.count > 8 && bytes[0] == 0x80 && (2...5).contains(bytes[1])
-    && bytes.loadUnaligned(as: UInt64.self).littleEndian > UInt64(SafetensorsLimit.headerByteCount)
+    && bytes.loadUnaligned(as: UInt64.self).littleEndian > UInt64(Limit.headerByteCount)
 }
 
 /// The tensors, and what they come from in words.
@@ -94,9 +94,9 @@ private func collected(
   var found: [(name: String, tensor: TorchTensor)] = [], copied = 0
   for index in stride(from: 0, to: items.count, by: 2) {
     guard case .tensor(let number) = items[index + 1] else { continue }
-    guard let name = machine.text(items[index]), found.count < TensorLimit.count else {
+    guard let name = machine.text(items[index]), found.count < Limit.tensors else {
       throw DitqError(
-        .unsupported, "at most \(TensorLimit.count) tensors expected, named by strings of at most \(PickleLimit.textByteCount) bytes")
+        .unsupported, "at most \(Limit.tensors) tensors expected, named by strings of at most \(Limit.pickleTextByteCount) bytes")
     }
     let tensor = machine.tensors[number]
     guard tensor.copyByteCount <= bytes.count - copied else {

@@ -109,8 +109,8 @@ extension PickleMachine {
   }
 
   private func integers(_ values: [PickleValue]) throws(DitqError) -> [Int] {
-    guard values.count <= TensorLimit.rank else {
-      throw DitqError(.unsupported, "a tensor of rank \(values.count), more than \(TensorLimit.rank)")
+    guard values.count <= Limit.rank else {
+      throw DitqError(.unsupported, "a tensor of rank \(values.count), more than \(Limit.rank)")
     }
     var integers: [Int] = []
     for value in values {

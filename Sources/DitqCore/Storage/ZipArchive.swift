@@ -18,18 +18,16 @@ struct ZipEntry {
 }
 
 struct ZipArchive {
-  static let entryLimit = 200_000
-
   /// In the byte order of their names.
   let entries: [ZipEntry]
 
   init(_ bytes: UnsafeRawBufferPointer) throws(DitqError) {
     let directory = try findDirectory(bytes)
     // Careful: a count is believed only as far as the bytes of the directory reach.
-    guard directory.entryCount <= min(directory.range.count / 46, ZipArchive.entryLimit) else {
+    guard directory.entryCount <= min(directory.range.count / 46, Limit.zipEntries) else {
       throw DitqError(
         .malformed,
-        "\(directory.entryCount) entries in a directory of \(directory.range.count) bytes, where at most \(ZipArchive.entryLimit) are read")
+        "\(directory.entryCount) entries in a directory of \(directory.range.count) bytes, where at most \(Limit.zipEntries) are read")
     }
     var reader = ByteReader(bytes, directory.range)
     var entries: [ZipEntry] = []

@@ -107,7 +107,7 @@ struct JSONTests {
 
   @Test("more values than the limit are refused before they fill the memory")
   func values() throws {
-    let many = Array(repeating: Array("0,".utf8), count: JSON.valueLimit).joined()
+    let many = Array(repeating: Array("0,".utf8), count: Limit.jsonValues).joined()
     #expect(refusal(Array("[".utf8) + many + Array("0]".utf8))?.contains("more than 4194304 values") == true)
   }
 

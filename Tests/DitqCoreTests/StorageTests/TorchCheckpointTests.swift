@@ -111,8 +111,8 @@ struct TorchCheckpointTests {
       #expect(refusal(ofCheckpoint: opcodes)?.status == .malformed, "\(opcodes.prefix(4))")
     }
     #expect(refusal(ofCheckpoint: [UInt8](repeating: 0x28, count: 1001))?.message.contains("nested deeper than 1000") == true)
-    let many = [UInt8](repeating: 0x4e, count: PickleLimit.opcodes + 1)
-    #expect(refusal(ofCheckpoint: many)?.message.contains("more than \(PickleLimit.opcodes) opcodes") == true)
+    let many = [UInt8](repeating: 0x4e, count: Limit.pickleOpcodes + 1)
+    #expect(refusal(ofCheckpoint: many)?.message.contains("more than \(Limit.pickleOpcodes) opcodes") == true)
   }
 
   @Test("values in each other, however deep or in a circle, cost nothing")

@@ -1,0 +1,32 @@
+// Limits: the most that a file may ask for, of everything that costs memory, time or stack. What is more is refused before anything is
+// allocated for it. SECURITY.md lists them, and a test compares. They bound work as well: reading a file takes time in proportion to its
+// headers, never to a number that stands in them.
+
+enum Limit {
+  // Tensors, in any format.
+  static let tensors = 100_000
+  static let nameByteCount = 1024
+  static let rank = 8
+  // Headers of safetensors files, and JSON anywhere.
+  static let headerByteCount = 100_000_000
+  static let jsonByteCount = 100_000_000
+  static let jsonValues = 1 << 22
+  static let jsonNesting = 64
+  // Zip archives and the pickles in them. The pickle of the largest public checkpoint with its optimizer has a few hundred kilobytes. Each
+  // opcode makes one value at most, so their number bounds stack, memo and lists as well. Texts are names and keys.
+  static let zipEntries = 200_000
+  static let pickleByteCount = 64 << 20
+  static let pickleOpcodes = 1 << 21
+  static let pickleNesting = 1000
+  static let pickleTextByteCount = 1024
+  // Sizes of a model: whatever is computed from them fits 64 bits.
+  static let hiddenSize = 4...65536
+  static let depth = 1...1024
+  static let heads = 1...1024
+  static let patchSize = 1...256
+  static let channels = 1...1024
+  static let latentSize = 1...8192
+  static let mlpSize = 1...1_048_576
+  static let classes = 1...10_000_000
+  static let tokens = 1...65536
+}
