@@ -5,10 +5,15 @@
 import CDitq
 import DitqCore
 
+/// What a call allocates beside weights and sessions: how large a reserve it needs, see Reserve.
+enum Need { case nothing, little, much }
+
 /// Runs a call's body; its error becomes a status and, where the host gave room, a sentence.
-func answer(_ error: UnsafeMutablePointer<ditq_error>?, _ body: () throws(DitqError) -> Void) -> ditq_status {
+func answer(
+  _ error: UnsafeMutablePointer<ditq_error>?, allocating need: Need = .little, _ body: () throws(DitqError) -> Void
+) -> ditq_status {
   do {
-    try body()
+    if need == .nothing { try body() } else { try withReserve(isLarge: need == .much, body) }
     return ditq_status(DITQ_OK)
   } catch let failure {
     if let error { fill(error, failure) }

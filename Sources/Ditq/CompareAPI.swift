@@ -8,7 +8,7 @@ public func ditq_compare(
   _ reference: OpaquePointer!, _ model: OpaquePointer!, _ options: UnsafePointer<ditq_compare_options>!,
   _ report: UnsafeMutablePointer<OpaquePointer?>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let reference = try object(reference, Model.self, "reference"), model = try object(model, Model.self, "model")
     let report = try required(report, "report")
     let (values, progress) = try compareOptions(options)

@@ -22,7 +22,7 @@ public func ditq_generate(
   _ options: UnsafePointer<ditq_generate_options>!, _ pixels: UnsafeMutablePointer<UInt8>!, _ pixels_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let pixels = try required(pixels, "pixels")
     if let each = session.model.imageCount { try checkRoom(pixels_size, "pixels_size", count: request.count, each: each, width: 1) }
@@ -37,7 +37,7 @@ public func ditq_denoise(
   _ options: UnsafePointer<ditq_generate_options>!, _ latents: UnsafeMutablePointer<Float>!, _ latents_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let latents = try required(latents, "latents")
     try checkRoom(latents_size, "latents_size", count: request.count, each: session.model.config.latentCount, width: 4)
@@ -51,7 +51,7 @@ public func ditq_decode(
   _ session: OpaquePointer!, _ latents: UnsafePointer<Float>!, _ count: Int, _ pixels: UnsafeMutablePointer<UInt8>!, _ pixels_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), latents = try required(latents, "latents")
     let pixels = try required(pixels, "pixels"), count = try latentCount(count, session)
     if let each = session.model.imageCount { try checkRoom(pixels_size, "pixels_size", count: count, each: each, width: 1) }
@@ -64,7 +64,7 @@ public func ditq_decode_float(
   _ session: OpaquePointer!, _ latents: UnsafePointer<Float>!, _ count: Int, _ values: UnsafeMutablePointer<Float>!, _ values_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), latents = try required(latents, "latents")
     let values = try required(values, "values"), count = try latentCount(count, session)
     if let each = session.model.imageCount { try checkRoom(values_size, "values_size", count: count, each: each, width: 4) }
@@ -77,7 +77,7 @@ public func ditq_predict(
   _ session: OpaquePointer!, _ x: UnsafePointer<Float>!, _ timesteps: UnsafePointer<Float>!, _ labels: UnsafePointer<Int32>!, _ count: Int,
   _ output: UnsafeMutablePointer<Float>!, _ output_size: Int, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), x = try required(x, "x")
     let timesteps = try required(timesteps, "timesteps"), labels = try required(labels, "labels")
     let output = try required(output, "output"), count = try latentCount(count, session)

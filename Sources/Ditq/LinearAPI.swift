@@ -52,7 +52,7 @@ public func ditq_linear_apply(
   _ linear: OpaquePointer!, _ x: UnsafePointer<Float>!, _ rows: Int, _ y: UnsafeMutablePointer<Float>!, _ threads: Int32,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let linear = try object(linear, PackedLinear.self, "linear"), x = try required(x, "x"), y = try required(y, "y")
     try linear.apply(x, rows: try count(rows, "rows"), into: y, threads: Int(threads))
   }

@@ -50,7 +50,7 @@ private func describe(_ model: Model, size: UInt32) -> ditq_model_info {
 public func ditq_model_save(
   _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), path = try required(path, "path")
     try model.save(to: String(bytes: path), libraryVersion: String(bytes: ditq_version()))
   }
@@ -66,7 +66,7 @@ public func ditq_model_describe_json(
   _ model: OpaquePointer!, _ buffer: UnsafeMutablePointer<CChar>!, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     try copy(try object(model, Model.self, "model").json(), buffer, try count(capacity, "capacity"), needed)
   }
 }

@@ -8,7 +8,7 @@ public func ditq_model_open(
   _ path: UnsafePointer<CChar>!, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let path = try required(path, "path"), model = try required(model, "model")
     let opened = try opening(options) { asked, tell throws(DitqError) in
       try tell(0)
@@ -23,7 +23,7 @@ public func ditq_model_open_memory(
   _ data: UnsafeRawPointer!, _ size: Int, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let bytes = Bytes(borrowing: try required(data, "data"), count: try count(size, "size")), model = try required(model, "model")
     let opened = try opening(options) { asked, tell throws(DitqError) in
       try tell(0)
@@ -38,7 +38,7 @@ public func ditq_model_open_reader(
   _ reader: UnsafePointer<ditq_reader>!, _ options: UnsafePointer<ditq_model_options>!, _ model: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let reader = try hostReader(reader), model = try required(model, "model")
     let opened = try opening(options, pieces: reader.pieceCount) { asked, tell throws(DitqError) in
       try Model.open(try reader.copy(to: asked.allocator, progress: tell), named: "reader", asked)

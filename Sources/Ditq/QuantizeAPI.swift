@@ -24,7 +24,7 @@ public func ditq_quantize(
   _ source: OpaquePointer!, _ options: UnsafePointer<ditq_quantize_options>!, _ quantized: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let source = try object(source, Model.self, "source"), quantized = try required(quantized, "quantized")
     let (values, progress) = try quantizeOptions(options)
     quantized.pointee = handle(try quantize(source, values) { progress.tell($0, $1, $2, $3, $4) })

@@ -28,7 +28,7 @@ public func ditq_run_create(
 public func ditq_run_step(
   _ run: OpaquePointer!, _ session: OpaquePointer!, _ remaining: UnsafeMutablePointer<Int32>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let host = try object(run, HostRun.self, "run"), session = try object(session, Session.self, "session")
     let remaining = try required(remaining, "remaining"), progress = host.progress
     remaining.pointee = Int32(try host.run.step(session) { progress.tell($0, $1, $2, $3, $4) })
@@ -40,7 +40,7 @@ public func ditq_run_latents(
   _ run: OpaquePointer!, _ latents: UnsafeMutablePointer<Float>!, _ guess: UnsafeMutablePointer<Float>!, _ latents_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let run = try object(run, HostRun.self, "run").run
     try checkRoom(latents_size, "latents_size", count: run.count, each: run.model.config.latentCount, width: 4)
     try run.copy(latents: latents, guess: guess)
@@ -52,7 +52,7 @@ public func ditq_run_save(
   _ run: OpaquePointer!, _ buffer: UnsafeMutableRawPointer!, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .nothing) { () throws(DitqError) in
     let run = try object(run, HostRun.self, "run").run, needed = try required(needed, "needed")
     let capacity = try count(capacity, "capacity")
     if capacity > 0 { _ = try required(buffer, "buffer") }

@@ -2,7 +2,7 @@
  * Every call that takes memory, threads or a callback, refused the k-th of what it asks for, for every k until it succeeds:
  *     failures FAULT CHECKPOINT HEADS FOLDER [EVERY]
  * FAULT: "callback" cancels · "hook" the host's allocator · "blocks" malloc of 4096 bytes and more · "heap" any malloc · "exhausted" any malloc
- * from the k-th on · "threads" pthread_create. EVERY: only each EVERYth k. After each refusal: the status that belongs to it, out parameters
+ * from the k-th on but for what was given back · "threads" pthread_create. EVERY: only each EVERYth k. After each refusal: the status that belongs to it, out parameters
  * as they were, as many pieces of memory held as before; at the end a call that succeeds. Prints "OPERATION REFUSALS" for each operation.
  */
 #define _GNU_SOURCE
@@ -61,6 +61,7 @@ static int end(void) {
   const int refused = was_refused || heap_refused > 0;
   countdown = 0;
   heap_countdown = 0;
+  heap_end = 0;
   heap_refused = 0;
   return refused;
 }

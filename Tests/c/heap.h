@@ -4,6 +4,8 @@
 #ifndef DITQ_TESTS_HEAP_H
 #define DITQ_TESTS_HEAP_H
 
+#include <errno.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -15,27 +17,35 @@ void __libc_free(void *);
 
 static atomic_long heap_calls; /* requests */
 static atomic_long heap_live;  /* pieces that are not freed */
-/* Requests of at least heap_large bytes are counted down; the one that makes it 0 fails, and all after it where heap_stays is set. */
+static atomic_long heap_bytes; /* in them */
+/*
+ * Requests of at least heap_large bytes are counted down; the one that makes it 0 fails. Where heap_stays is set, memory is at its end then:
+ * from there on there is what is given back, and no more.
+ */
 static atomic_size_t heap_large;
 static atomic_long heap_countdown;
 static atomic_int heap_stays;
 static atomic_long heap_refused;
+static atomic_long heap_end; /* of heap_bytes; 0: none yet */
 
 /* Whether a request is granted. */
 static int heap_grants(size_t size) {
   atomic_fetch_add(&heap_calls, 1);
   if (heap_countdown == 0 || size < heap_large) return 1;
   if (heap_countdown > 1) return atomic_fetch_sub(&heap_countdown, 1), 1;
+  if (heap_end && heap_bytes + (long)size <= heap_end) return 1;
   if (!heap_stays) heap_countdown = 0;
+  else if (!heap_end) heap_end = heap_bytes;
   atomic_fetch_add(&heap_refused, 1);
+  errno = ENOMEM;
   return 0;
 }
 static void *heap_taken(void *memory) {
-  if (memory) atomic_fetch_add(&heap_live, 1);
+  if (memory) atomic_fetch_add(&heap_live, 1), atomic_fetch_add(&heap_bytes, (long)malloc_usable_size(memory));
   return memory;
 }
 static void heap_left(void *memory) {
-  if (memory) atomic_fetch_sub(&heap_live, 1);
+  if (memory) atomic_fetch_sub(&heap_live, 1), atomic_fetch_sub(&heap_bytes, (long)malloc_usable_size(memory));
 }
 
 void *malloc(size_t size) { return heap_grants(size) ? heap_taken(__libc_malloc(size)) : NULL; }

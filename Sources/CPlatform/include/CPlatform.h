@@ -71,6 +71,22 @@ static inline int ditqp_thread_start(pthread_t *thread, void *(*entry)(void *), 
   return result;
 }
 
+/* Small memory for a call that finds none, see reserve.c. `begin` answers 0 where there is not even that. */
+enum { DITQP_CLASSES = 7 };
+typedef struct ditqp_reserve {
+  struct ditqp_reserve *outer; /* of the call whose callback made this one */
+  int is_large, is_short, lock;
+  size_t counts[DITQP_CLASSES];
+  void *pieces[DITQP_CLASSES]; /* lists: each piece begins with the next one's address */
+} ditqp_reserve;
+int ditqp_reserve_begin(ditqp_reserve *reserve, int is_large);
+void ditqp_reserve_end(ditqp_reserve *reserve);
+/* The reserve of this thread's call, and lending it to a thread that works for the call. */
+ditqp_reserve *ditqp_reserve_current(void);
+void ditqp_reserve_borrow(ditqp_reserve *reserve);
+/* 0 where the call of this thread lives on its reserve and cannot fill it up again. */
+int ditqp_memory_is_there(void);
+
 /* Tells the CPU that this is a waiting loop. */
 static inline void ditqp_pause(void) {
 #if defined(__x86_64__)

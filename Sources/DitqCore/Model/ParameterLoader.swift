@@ -35,6 +35,7 @@ struct ParameterLoader {
   // MARK: - Tensors
 
   mutating func tensor(_ name: String, shape: [Int]) throws(DitqError) -> (tensor: Tensor, type: ElementType) {
+    try checkMemory()
     let tensor = try tensors.require(name, shape: shape)
     markUsed(tensor.name)
     return (tensor, tensor.elementType!)

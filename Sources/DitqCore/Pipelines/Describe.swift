@@ -2,7 +2,7 @@
 
 extension Model {
   @export(interface)
-  package func json() -> String {
+  package func json() throws(DitqError) -> String {
     let c = config
     var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\""
     text += ", \"architecture\": {\"hidden_size\": \(c.hiddenSize), \"depth\": \(c.depth), \"head_count\": \(c.headCount)"
@@ -14,15 +14,19 @@ extension Model {
     text += ", \"sampling\": {\(sampling.jsonFields)"
     text +=
       "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
-    text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(layersJSON), \"class_names\": ["
-    for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
+    text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(try layersJSON()), \"class_names\": ["
+    for label in 0..<classNames.count {
+      try checkMemory()
+      text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "")
+    }
     return text + "]}"
   }
 
   /// {"blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …}: the linear layers of the transformer.
-  private var layersJSON: String {
+  private func layersJSON() throws(DitqError) -> String {
     var text = "{"
     for layer in dit.linears {
+      try checkMemory()
       let linear = layer.linear
       text += "\(text.utf8.count == 1 ? "" : ", ")\"\(layer.name)\": {\"outputs\": \(linear.outputs), \"inputs\": \(linear.inputs)"
       text += ", \"weights\": \"\(linear.formatName)\"}"

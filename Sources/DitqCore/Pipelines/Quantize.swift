@@ -9,6 +9,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   try options.check(source)
   let start = nanoseconds()
   func tell(_ phase: Phase, _ done: Int, _ total: Int) throws(DitqError) {
+    try checkMemory()
     guard progress(phase, done, total, seconds(since: start), nil) else {
       throw DitqError(.cancelled, "the progress callback ended the call")
     }

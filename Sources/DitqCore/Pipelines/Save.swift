@@ -20,16 +20,17 @@ extension Model {
   @export(interface)
   package func save(to path: String, libraryVersion: String) throws(DitqError) {
     guard format.weightBits != 32 else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
-    let tensors = tensorsToWrite()
+    let tensors = try tensorsToWrite()
     var checksums = "{"
     for (index, tensor) in tensors.enumerated() {
+      try checkMemory()
       checksums += (index == 0 ? "" : ", ") + "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\""
     }
     try writeSafetensors(
       tensors,
       metadata: [
         ("format", "pt"), ("ditq.format", "\(RecordedConfig.formatVersion)"), ("ditq.packing", RecordedConfig.packing),
-        ("ditq.version", libraryVersion), ("ditq.config", recordedJSON), ("ditq.layers", packedLayersJSON),
+        ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
         ("ditq.calibration", calibration ?? "{}"), ("ditq.checksums", checksums + "}"),
       ], to: path)
   }
@@ -51,10 +52,11 @@ extension Model {
     }
   }
 
-  private func tensorsToWrite() -> [TensorToWrite] {
+  private func tensorsToWrite() throws(DitqError) -> [TensorToWrite] {
     let width = config.hiddenSize
     var packed: [TensorToWrite] = [], zeros: [TensorToWrite] = [], others: [TensorToWrite] = []
     for layer in dit.linears {
+      try checkMemory()
       let (name, linear) = (layer.name, layer.linear)
       switch linear.weights {
       case .integers(let weights):
@@ -82,9 +84,10 @@ extension Model {
     name == "x_embedder.proj" ? [config.hiddenSize, config.channels, config.patchSize, config.patchSize] : nil
   }
 
-  private var packedLayersJSON: String {
+  private func packedLayersJSON() throws(DitqError) -> String {
     var text = "{"
     for layer in dit.linears {
+      try checkMemory()
       guard let weights = layer.linear.integers else { continue }
       text += (text.utf8.count == 1 ? "" : ", ") + "\"\(layer.name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)"
       text += ", \"activation_bits\": \(layer.linear.activationBits)}"
@@ -92,13 +95,16 @@ extension Model {
     return text + "}"
   }
 
-  private var recordedJSON: String {
+  private func recordedJSON() throws(DitqError) -> String {
     var text = "{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\""
     text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
     text += ", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)"
     if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
     text += ", \"class_names\": ["
-    for label in 0..<classNames.count { text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "") }
+    for label in 0..<classNames.count {
+      try checkMemory()
+      text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "")
+    }
     return text + "]}"
   }
 }

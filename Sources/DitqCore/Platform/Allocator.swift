@@ -21,10 +21,7 @@ package struct Allocator {
   package static var system: Allocator {
     Allocator(
       context: nil,
-      allocate: { _, size, alignment in
-        var pointer: UnsafeMutableRawPointer?
-        return posix_memalign(&pointer, alignment, size) == 0 ? pointer : nil
-      },
+      allocate: { _, size, alignment in aligned_alloc(alignment, size) },
       deallocate: { _, pointer, _, _ in free(pointer) })
   }
 }

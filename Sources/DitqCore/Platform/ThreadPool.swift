@@ -21,6 +21,7 @@ final class ThreadPool {
     var workers: [pthread_t] = []
     workers.reserveCapacity(threads)
     for number in 1..<max(threads, 1) {
+      try checkMemory()
       var thread = pthread_t()
       let context = Unmanaged.passRetained(Worker(crew: crew, part: number))
       let result = ditqp_thread_start(
@@ -77,6 +78,8 @@ private final class Crew: @unchecked Sendable {
   private var isStopping = false
   private var entry: (UnsafeRawPointer, Int, Int) -> Void = { _, _, _ in }
   private var job: UnsafeRawPointer?
+  /// Of the call that the job belongs to.
+  private var reserve: UnsafeMutablePointer<ditqp_reserve>?
   /// How often a waiting thread looks before it parks: some 20 µs, and not at all where threads outnumber the CPUs.
   private let patience: Int
 
@@ -102,6 +105,7 @@ private final class Crew: @unchecked Sendable {
     pthread_mutex_lock(mutex)
     self.entry = entry
     self.job = job
+    reserve = ditqp_reserve_current()
     pending.store(threads - 1, ordering: .relaxed)
     generation.add(1, ordering: .releasing)
     pthread_cond_broadcast(wake)
@@ -134,7 +138,9 @@ private final class Crew: @unchecked Sendable {
     while true {
       seen = waitForJob(after: seen)
       if isStopping { return }
+      ditqp_reserve_borrow(reserve)
       entry(job!, part, threads)
+      ditqp_reserve_borrow(nil)
       if pending.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         pthread_mutex_lock(mutex)
         pthread_cond_signal(finished)

@@ -67,6 +67,7 @@ private struct Reader {
 
   mutating func value(depth: Int) throws(DitqError) -> JSON {
     skipSpace()
+    try checkMemory()
     valueCount += 1
     guard valueCount <= Limit.jsonValues else { throw malformed("more than \(Limit.jsonValues) values") }
     switch next {

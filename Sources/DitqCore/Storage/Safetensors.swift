@@ -13,6 +13,7 @@ func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> Te
     var entries: [Entry] = []
     var metadata: [(name: String, value: String)] = []
     for member in members {
+      try checkMemory()
       if member.name == "__metadata__" { metadata = try readMetadata(member.value) } else { entries.append(try Entry(member)) }
     }
     guard entries.count <= Limit.tensors else {

@@ -27,6 +27,7 @@ func writeSafetensors(_ tensors: [TensorToWrite], metadata: [(name: String, valu
   header += "}"
   var end = 0
   for tensor in tensors {
+    try checkMemory()
     let start = end
     end += tensor.byteCount
     header += ", \(jsonLiteral(tensor.name)): {\"dtype\": \"\(tensor.dtype)\", \"shape\": \(text(ofShape: tensor.shape))"

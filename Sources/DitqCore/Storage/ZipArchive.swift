@@ -33,6 +33,7 @@ struct ZipArchive {
     var entries: [ZipEntry] = []
     var end = 0
     for _ in 0..<directory.entryCount {
+      try checkMemory()
       let entry = try readEntry(&reader, bytes, dataEnd: directory.range.lowerBound)
       guard entry.header >= end else {
         throw DitqError(.malformed, "\(jsonLiteral(entry.name)) begins at byte \(entry.header), before the entry in front of it ends")
