@@ -8,7 +8,7 @@
 
 /* Most pieces are names and sentences; lists of a file's tensors and the texts of its header are the largest. */
 static const struct { size_t size, count; } classes[DITQP_CLASSES] = {{64, 512}, {256, 128}, {1024, 64}, {4096, 32}, {32768, 8}, {262144, 8}, {2097152, 4}};
-enum { SMALL_CLASSES = 5 };
+enum { SMALL_CLASSES = 5, SMALL_SHARE = 8 }; /* a small reserve: the first classes, and an eighth of their pieces */
 
 /* In the block of the thread itself: a library that is loaded late would be given others when it first looks, by malloc. */
 static _Thread_local ditqp_reserve *current __attribute__((tls_model("initial-exec")));
@@ -37,7 +37,7 @@ void ditqp_reserve_borrow(ditqp_reserve *reserve) { current = reserve; }
 
 static int fill(ditqp_reserve *reserve) {
   for (int class = 0; class < (reserve->is_large ? DITQP_CLASSES : SMALL_CLASSES); class++)
-    for (; reserve->counts[class] < classes[class].count; reserve->counts[class]++) {
+    for (; reserve->counts[class] < classes[class].count / (reserve->is_large ? 1 : SMALL_SHARE); reserve->counts[class]++) {
       void *piece = aligned_alloc(64, classes[class].size);
       if (!piece) return 0;
       *(void **)piece = reserve->pieces[class];
