@@ -58,7 +58,7 @@ public func ditq_model_save(
 
 @c @implementation
 public func ditq_model_verify(_ model: OpaquePointer!, _ error: UnsafeMutablePointer<ditq_error>!) -> ditq_status {
-  answer(error) { () throws(DitqError) in try object(model, Model.self, "model").verify() }
+  answer(error, allocating: .much) { () throws(DitqError) in try object(model, Model.self, "model").verify() }
 }
 
 @c @implementation

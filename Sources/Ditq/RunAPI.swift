@@ -15,7 +15,7 @@ public func ditq_run_create(
   _ model: OpaquePointer!, _ labels: UnsafePointer<Int32>!, _ seeds: UnsafePointer<UInt64>!, _ count: Int,
   _ options: UnsafePointer<ditq_generate_options>!, _ run: UnsafeMutablePointer<OpaquePointer?>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), request = try request(labels, seeds, count)
     let run = try required(run, "run")
     try checkRoom(.max, "count", count: request.count, each: model.config.latentCount, width: 4)
@@ -65,7 +65,7 @@ public func ditq_run_restore(
   _ model: OpaquePointer!, _ bytes: UnsafeRawPointer!, _ size: Int, _ run: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), bytes = try required(bytes, "bytes"), run = try required(run, "run")
     let record = UnsafeRawBufferPointer(start: bytes, count: try count(size, "size"))
     run.pointee = handle(HostRun(try Run(restoring: record, model), HostProgress(callback: nil, context: nil)))

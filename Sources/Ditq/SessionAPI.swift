@@ -19,7 +19,7 @@ public func ditq_session_create(
   _ model: OpaquePointer!, _ options: UnsafePointer<ditq_session_options>!, _ session: UnsafeMutablePointer<OpaquePointer?>!,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
-  answer(error) { () throws(DitqError) in
+  answer(error, allocating: .much) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), session = try required(session, "session")
     session.pointee = handle(try Session(model, try sessionOptions(options)))
   }

@@ -99,7 +99,7 @@ package final class PackedLinear {
     defer { if isOurs { isTaken.store(false, ordering: .releasing) } }
     var found = isOurs ? bench : nil
     if found == nil || found!.pool.threads != threads || found!.rows < rows {
-      try withReserve(isLarge: false) { () throws(DitqError) in found = try Bench(rows: rows, inputs: inputs, threads: threads) }
+      try withReserve(isLarge: true) { () throws(DitqError) in found = try Bench(rows: rows, inputs: inputs, threads: threads) }
       if isOurs { bench = found }
     }
     apply(x, rows, y, found!)

@@ -67,7 +67,7 @@ func kind(of path: String) -> PathKind {
 }
 
 /// Up to `limit` bytes of a small file of the system, such as those under /proc, whose size is not told; nil when it cannot be read.
-func readSmallFile(_ path: String, limit: Int = 4096) -> [UInt8]? {
+func readSmallFile(_ path: String, limit: Int = 4000) -> [UInt8]? {
   let descriptor = ditqp_open_read(path)
   guard descriptor >= 0 else { return nil }
   defer { close(descriptor) }
