@@ -102,11 +102,12 @@ extension KernelSet {
         var scale = g.pointee.scales + column
         while start < depth {
           let count = depth - start < group ? depth - start : group
-          Kernels.accumulate(T.self, tile + start * T.rows, numbers(start, count) + column * 4, count / 4, &ahead).forEachRow(
-            from: 0
-          ) { i, values in
-            values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
-          }
+          Kernels.accumulate(T.self, tile + start * T.rows, Kernels.numbers(g.pointee, start, count) + column * 4, count / 4, &ahead)
+            .forEachRow(
+              from: 0
+            ) { i, values in
+              values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
+            }
           start += count
           scale += 32
         }
@@ -121,13 +122,5 @@ extension KernelSet {
     return Ahead(
       UnsafeRawPointer(g.pointee.panel ?? UnsafePointer(g.pointee.room)) + column * 4, steps: g.pointee.depth / 4, rows: rows,
       output: output + column, stride: g.pointee.output.stride * 4)
-  }
-
-  /// The numbers of a group: in the panel, or expanded, in the first-level cache.
-  @inlinable @inline(__always)
-  func numbers(_ start: Int, _ count: Int) -> UnsafeRawPointer {
-    if let panel = g.pointee.panel { return UnsafeRawPointer(panel + start * 32) }
-    Kernels.expandPanel(g.pointee.nibbles + start * 16, g.pointee.zeros + start / g.pointee.group * 32, count, count, g.pointee.room)
-    return UnsafeRawPointer(g.pointee.room)
   }
 }

@@ -13,4 +13,7 @@ public protocol KernelSet {
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
   /// Quantized numbers of four rows: see Quantize.swift.
   static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32>
+  /// The first `count` of sixteen, the others filled up; and storing the first `count`.
+  static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes
+  static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>)
 }

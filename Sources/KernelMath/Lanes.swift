@@ -13,7 +13,6 @@ extension KernelSet {
     UnsafeMutableRawPointer(p).storeBytes(of: x, as: Lanes.self)
   }
 
-  /// The first `count` of sixteen, the others filled up.
   @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes {
     var x = Lanes(repeating: rest)
     for i in 0..<count { x[i] = p[i] }

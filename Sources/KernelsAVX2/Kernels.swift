@@ -51,6 +51,7 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_rows: Int32(AVX2.tileRows),
     gemm: { AVX2.gemm($0!.pointee) },
     gemm_u8: { AVX2.gemm($0!) },
+    gemm_weight_only: { AVX2.gemmWeightOnly($0!, $1, $2!) },
     row_range: { AVX2.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { AVX2.rowMagnitude($0!, $1) },
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },

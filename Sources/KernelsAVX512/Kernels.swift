@@ -10,6 +10,10 @@ enum AVX512: KernelSet {
   static var tileRows: Int { 14 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
   @inline(__always) static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> { ditqk_rounded_words(a, b, c, d) }
+  @inline(__always) static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes {
+    ditqk_load_some(p, count, rest)
+  }
+  @inline(__always) static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>) { ditqk_store_some(x, count, p) }
 }
 
 /// Thirty-two columns: vpdpbusd adds four products to each sum.
@@ -44,6 +48,7 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_rows: Int32(AVX512.tileRows),
     gemm: { AVX512.gemm($0!.pointee) },
     gemm_u8: { AVX512.gemm($0!) },
+    gemm_weight_only: { AVX512.gemmWeightOnly($0!, $1, $2!) },
     row_range: { AVX512.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { AVX512.rowMagnitude($0!, $1) },
     quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },

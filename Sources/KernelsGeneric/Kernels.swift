@@ -17,6 +17,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_rows: Int32(Generic.tileRows),
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
+    gemm_weight_only: { Generic.gemmWeightOnly($0!, $1, $2!) },
     row_range: { Generic.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },

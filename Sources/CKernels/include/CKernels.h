@@ -69,6 +69,9 @@ typedef struct ditqk_kernels {
   int32_t tile_rows;
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
+  /* The same panel times a tile [inputs][rows] of floats, rows at most tile_rows: output = epilogue(tile · (scale · p)), each sum a chain as in gemm. The
+     arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few rows. */
+  void (*gemm_weight_only)(const float *tile, intptr_t inputs, const ditqk_gemm_u8 *arguments);
   /* The range of a row, 0 included: x ≈ scale · (q − zero) with q from 0 to 255. */
   void (*row_range)(const float *x, intptr_t depth, float *scale, float *zero);
   /* max |x| */
@@ -121,6 +124,14 @@ typedef float ditqk_f32x16 __attribute__((ext_vector_type(16)));
 typedef float ditqk_f32x8 __attribute__((ext_vector_type(8)));
 static inline ditqk_f32x16 ditqk_floats(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_f32x16); }
 static inline ditqk_f32x8 ditqk_floats8(ditqk_i32x8 x) { return __builtin_convertvector(x, ditqk_f32x8); }
+
+#if defined(__AVX512F__)
+/* The first `count` of sixteen floats, the others `rest`; and storing the first `count`. */
+static inline ditqk_f32x16 ditqk_load_some(const float *p, intptr_t count, float rest) {
+  return (ditqk_f32x16)_mm512_mask_loadu_ps(_mm512_set1_ps(rest), (__mmask16)((1u << count) - 1), p);
+}
+static inline void ditqk_store_some(ditqk_f32x16 x, intptr_t count, float *p) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)x); }
+#endif
 
 /* The low bytes of sixteen integers. */
 typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));

@@ -86,6 +86,9 @@ extension Executor {
   static func gemmScratch(depth: Int) -> Int { IntegerWeights.depth(depth) * panelColumns + integerScratch(inputs: depth) }
 }
 
+/// Up to so many rows weights are turned to floats in registers, as they come from memory; with more, once for all rows.
+private let mostRowsOfWeightOnly = 4
+
 private struct GemmJob: ParallelJob {
   let arguments: ditqk_gemm
   let weights: Linear.Weights
@@ -109,6 +112,11 @@ private struct GemmJob: ParallelJob {
         g.panels = UnsafePointer(target)
       case .integers(let integers):
         let target = scratch.of(thread: part)
+        if whole.rows <= mostRowsOfWeightOnly {
+          var weights = integers.arguments(ofPanel: panel, UnsafeMutableRawPointer(target), whole.part(rows, panel: panel))
+          kernels.gemm_weight_only(arguments.tiles, arguments.depth, &weights)
+          continue
+        }
         integers.dequantizePanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
       }

@@ -169,6 +169,16 @@ extension IntegerWeights {
     return UnsafePointer(expanded)
   }
 
+  /// What a kernel is told of a panel, whose 4-bit numbers are expanded a group at a time into `room`; its rows are still to be said.
+  func arguments(ofPanel index: Int, _ room: UnsafeMutableRawPointer, _ output: ditqk_output) -> ditqk_gemm_u8 {
+    let start = start(ofPanel: index), parameters = index * groups * panelColumns
+    return ditqk_gemm_u8(
+      tiles: nil, panel: bits == 4 ? nil : start.assumingMemoryBound(to: Int8.self), nibbles: start.assumingMemoryBound(to: UInt8.self),
+      zeros: zeros + parameters, room: room.assumingMemoryBound(to: Int8.self), scales: scales + parameters,
+      weight_sums: sums + index * panelColumns, row_scales: nil, row_zeros: nil, depth: depth, group: group, next: nil, next_size: 0,
+      output: output)
+  }
+
   /// A panel as floats [depth][32], with room for a 4-bit one behind it.
   func dequantizePanel(_ index: Int, into panel: UnsafeMutablePointer<Float>, _ kernels: ditqk_kernels) {
     let numbers = eightBitPanel(index, panel + depth * panelColumns, kernels)
@@ -240,21 +250,19 @@ private struct IntegerGemmJob: ParallelJob {
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let depth = weights.depth, groupRow = weights.groups * panelColumns
     let grid = Grid(panels: panelCount(weights.outputs), tiles: (x.rows + tileRows - 1) / tileRows, parts: parts)
     let rows = grid.rows(part, x.rows, tileRows: tileRows), panels = grid.panels(part)
     guard !rows.isEmpty else { return }
     for panel in panels {
-      let next = panel + 1 < panels.upperBound && rows.count > 4 * tileRows ? weights.start(ofPanel: panel + 1) : nil
       let room = scratch.of(thread: part)
-      // One tile uses an expanded panel once.
-      let isExpanded = weights.bits == 4 && rows.count <= tileRows
-      var g = ditqk_gemm_u8(
-        tiles: x.tiles + rows.lowerBound * depth, panel: isExpanded ? nil : weights.eightBitPanel(panel, room, kernels),
-        nibbles: weights.start(ofPanel: panel).assumingMemoryBound(to: UInt8.self), zeros: weights.zeros + panel * groupRow,
-        room: UnsafeMutableRawPointer(room).assumingMemoryBound(to: Int8.self), scales: weights.scales + panel * groupRow,
-        weight_sums: weights.sums + panel * panelColumns, row_scales: x.scales + rows.lowerBound, row_zeros: x.zeros + rows.lowerBound,
-        depth: depth, group: weights.group, next: next, next_size: weights.panelByteCount, output: whole.part(rows, panel: panel))
+      var g = weights.arguments(ofPanel: panel, UnsafeMutableRawPointer(room), whole.part(rows, panel: panel))
+      // One tile uses an expanded panel once: a group at a time.
+      if rows.count > tileRows { g.panel = weights.eightBitPanel(panel, room, kernels) }
+      if panel + 1 < panels.upperBound && rows.count > 4 * tileRows {
+        (g.next, g.next_size) = (weights.start(ofPanel: panel + 1), weights.panelByteCount)
+      }
+      g.tiles = UnsafePointer(x.tiles + rows.lowerBound * weights.depth)
+      (g.row_scales, g.row_zeros) = (UnsafePointer(x.scales + rows.lowerBound), UnsafePointer(x.zeros + rows.lowerBound))
       kernels.gemm_u8(&g)
     }
   }

@@ -62,13 +62,17 @@ struct WeightScale {
   /// The level of a weight: p, or q where there is a zero point.
   func level(_ weight: Float) -> Float {
     guard scale > 0 else { return zero }
-    return max(levels.lowerBound, min(levels.upperBound, (weight / scale).rounded(.toNearestOrEven) + zero))
+    return max(levels.lowerBound, min(levels.upperBound, WeightScale.rounded(weight / scale) + zero))
   }
 
-  /// Σ (w − ŵ)².
-  fileprivate func error(_ values: UnsafeBufferPointer<Float>) -> Double {
+  /// To the nearest, half to even, for magnitudes below 2²²: a function of libm would be called for each weight.
+  private static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }
+
+  /// Σ (w − ŵ)², or what of it is already more than `limit`.
+  fileprivate func error(_ values: UnsafeBufferPointer<Float>, limit: Double) -> Double {
     var sum = 0.0
     for value in values {
+      guard sum <= limit else { break }
       let difference = Double(value - (level(value) - zero) * scale)
       sum += difference * difference
     }
@@ -78,10 +82,10 @@ struct WeightScale {
   static func best(_ values: UnsafeBufferPointer<Float>, _ format: WeightFormat) -> WeightScale {
     var best = WeightScale(values, format, clip: 1)
     guard case .leastSquares = format.method else { return best }
-    var least = best.error(values)
+    var least = best.error(values, limit: .infinity)
     for step in 1..<60 {
       let candidate = WeightScale(values, format, clip: 1 - 0.01 * Float(step))
-      let error = candidate.error(values)
+      let error = candidate.error(values, limit: least)
       if error < least { (best, least) = (candidate, error) }
     }
     return best
