@@ -7,10 +7,14 @@ public protocol KernelSet {
   /// The sums of a row in the register tile: of floats, and of 8-bit products.
   associatedtype Floats: FloatSums
   associatedtype Integers: IntegerSums
+  /// And of 16-bit products.
+  associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.
   static var tileRows: Int { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
   /// Quantized numbers of four rows: see Quantize.swift.
   static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32>
+  /// The same with one of a few tiles, which has at least so many.
+  static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B)
 }

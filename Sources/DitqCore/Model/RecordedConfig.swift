@@ -4,7 +4,7 @@
 //                 prediction, train_steps, beta_start, beta_end, norm_eps, decoder, and where the prediction is "velocity" noise_timestep
 //                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this); what is missing has its usual value, and
 //                 other fields (training, license, …) inform people
-//   ditq.format   of .ditq files: the version of their format, now "1"
+//   ditq.format   of .ditq files: the version of their format: "2" where layers of the decoder are packed, else "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
 //   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
@@ -14,10 +14,10 @@
 // Refuses a newer format and another packing.
 
 struct RecordedConfig {
-  static let formatVersion = 1
+  static let formatVersion = 2
   static let packing = "panels-32"
   /// Before the names of a decoder's tensors.
-  static let decoderPrefix = "vae."
+  static let decoderPrefix = LayerRule.decoderPrefix
 
   private(set) var headCount: Int?
   private(set) var compatibility: Compatibility?
@@ -123,6 +123,11 @@ struct RecordedConfig {
 struct PackedLayers {
   var layers: [PackedLayer] = []
   var bins = TimestepBins()
+
+  /// Those whose names begin with a prefix, under the rest of their names.
+  func part(under prefix: String) -> PackedLayers {
+    PackedLayers(layers: layers.compactMap { $0.name.starts(withBytesOf: prefix) ? $0.renamed(droppingPrefix: prefix) : nil })
+  }
 }
 
 /// How a layer is packed.
@@ -132,6 +137,14 @@ struct PackedLayer {
   /// Inputs that share a scale; 0 = the whole row.
   let group: Int
   let activationBits: Int
+
+  private init(_ layer: PackedLayer, name: String) {
+    (self.name, bits, group, activationBits) = (name, layer.bits, layer.group, layer.activationBits)
+  }
+
+  fileprivate func renamed(droppingPrefix prefix: String) -> PackedLayer {
+    PackedLayer(self, name: String(decoding: name.utf8.dropFirst(prefix.utf8.count), as: UTF8.self))
+  }
 
   fileprivate init(name: String, _ settings: Settings) throws(DitqError) {
     self.name = name
