@@ -88,10 +88,7 @@ struct RecordedConfig {
     guard let number = Int(version), number >= 1 else {
       throw DitqError(.malformed, "ditq.format: a version expected, \"\(version)\" found")
     }
-    guard number <= RecordedConfig.formatVersion else {
-      throw DitqError(
-        .unsupported, "ditq.format: \(RecordedConfig.formatVersion) or older expected, \(number) found: a newer libditq wrote this file")
-    }
+    try requireKnown(number, RecordedConfig.formatVersion)
     let packing = tensors.metadataValue("ditq.packing") ?? ""
     guard packing == RecordedConfig.packing else {
       throw DitqError(.unsupported, "ditq.packing: \"\(RecordedConfig.packing)\" expected, \"\(packing)\" found")
@@ -101,11 +98,20 @@ struct RecordedConfig {
     for member in settings.json.members ?? [] {
       packed.layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
+    // A file without layers of a decoder has nothing that the second version brought.
+    let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
+    try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
     if let first = packed.layers.first(where: { $0.activationBits == 8 }) ?? packed.layers.first {
       format = NumberFormat(weightBits: first.bits, weightGroup: first.group, activationBits: first.activationBits)
     }
     calibration = tensors.metadataValue("ditq.calibration")
     if let calibration { try readBins(Settings(text: calibration, named: "ditq.calibration")) }
+  }
+
+  private func requireKnown(_ version: Int, _ newest: Int) throws(DitqError) {
+    guard version <= newest else {
+      throw DitqError(.unsupported, "ditq.format: \(newest) or older expected, \(version) found: a newer libditq wrote this file")
+    }
   }
 
   private mutating func readBins(_ settings: Settings) throws(DitqError) {
