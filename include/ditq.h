@@ -213,7 +213,10 @@ enum { DITQ_WEIGHT_AUTO = 0,    /* the best that needs no more than the calibrat
        DITQ_WEIGHT_GPTQ = 3 };  /* round columns in turn, spreading the error by the calibration inputs' second moments (Frantar et al. 2023) */
 enum { DITQ_KEEP_FLOAT = 32 };
 
-/* Overrides for the layers whose name matches a pattern: "blocks.*.mlp.fc2", "*.adaLN_modulation.1", '*' for any run of characters. The last match wins. */
+/*
+ * Overrides for the layers whose name matches a pattern: "blocks.*.mlp.fc2", "*.adaLN_modulation.1", '*' for any run of characters. The last match wins.
+ * A pattern that begins with "vae." is about the decoder's convolutions of 3×3, which no other is, and which stay in float unless it says 8 bits: "vae.*".
+ */
 typedef struct ditq_layer_rule {
   uint32_t struct_size;
   int32_t weight_bits; /* 4, 8 or DITQ_KEEP_FLOAT; 0 = as the options say; likewise below, -1 where 0 has a meaning */

@@ -7,6 +7,8 @@ public protocol KernelSet {
   /// The sums of a row in the register tile: of floats, and of 8-bit products.
   associatedtype Floats: FloatSums
   associatedtype Integers: IntegerSums
+  /// And of 16-bit products.
+  associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.
   static var tileRows: Int { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
@@ -16,4 +18,6 @@ public protocol KernelSet {
   /// The first `count` of sixteen, the others filled up; and storing the first `count`.
   static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes
   static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>)
+  /// The same with one of a few tiles, which has at least so many.
+  static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B)
 }

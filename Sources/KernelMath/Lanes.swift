@@ -33,6 +33,15 @@ extension KernelSet {
     if i < count { body(i, count - i) }
   }
 
+  /// The same with the body once, for one that is long: where it is exp, two of it would be half of a kernel's code.
+  @inlinable @inline(__always) public static func forEachLanesOnce(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
+    var i = 0
+    while i < count {
+      body(i, count - i < 16 ? count - i : 16)
+      i += 16
+    }
+  }
+
   @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, at i: Int, _ count: Int, filling rest: Float = 0) -> Lanes
   {
     count == 16 ? load(p + i) : load(p + i, count, filling: rest)

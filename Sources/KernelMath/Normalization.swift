@@ -18,7 +18,7 @@ extension KernelSet {
       squares = squares.addingProduct(centred, centred)
     }
     let inverses = Lanes(repeating: 1 / (total(squares) / Float(count) + epsilon).squareRoot())
-    forEachLanes(count) { i, lanes in
+    forEachLanesOnce(count) { i, lanes in
       let normal = (load(x, at: i, lanes) - means) * inverses
       store(load(shift, at: i, lanes).addingProduct(normal, Lanes(repeating: 1) + load(scale, at: i, lanes)), output, at: i, lanes)
     }
@@ -37,7 +37,7 @@ extension KernelSet {
     forEachLanes(count) { i, lanes in top = larger(top, load(UnsafePointer(row), at: i, lanes, filling: -.infinity)) }
     let maximum = Lanes(repeating: largest(top))
     var sum = Lanes.zero
-    forEachLanes(count) { i, lanes in
+    forEachLanesOnce(count) { i, lanes in
       let power = exponential((load(UnsafePointer(row), at: i, lanes) - maximum) * Lanes(repeating: factor))
       store(power, row, at: i, lanes)
       sum += lanes == 16 ? power : load(UnsafePointer(row), at: i, lanes)
@@ -47,25 +47,25 @@ extension KernelSet {
 
   @inlinable @inline(__always)
   public static func siluRow(_ x: UnsafePointer<Float>, _ count: Int, _ output: UnsafeMutablePointer<Float>) {
-    forEachLanes(count) { i, lanes in store(silu(load(x, at: i, lanes)), output, at: i, lanes) }
+    forEachLanesOnce(count) { i, lanes in store(silu(load(x, at: i, lanes)), output, at: i, lanes) }
   }
 
   @inlinable @inline(__always)
-  public static func columnSums(
-    _ x: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ mean: UnsafePointer<Float>?, _ sums: UnsafeMutablePointer<Float>
+  public static func columnMoments(
+    _ x: UnsafePointer<Float>, _ rows: Int, _ columns: Int, _ stride: Int, _ shift: UnsafePointer<Float>, adds: Bool,
+    _ sums: UnsafeMutablePointer<Float>, _ squares: UnsafeMutablePointer<Float>
   ) {
     forEachLanes(columns) { column, lanes in
-      var sum = Lanes.zero
+      let shifts = load(shift, at: column, lanes)
+      var sum = adds ? load(UnsafePointer(sums), at: column, lanes) : .zero
+      var square = adds ? load(UnsafePointer(squares), at: column, lanes) : .zero
       for row in 0..<rows {
-        let value = load(x + row * columns, at: column, lanes)
-        if let mean {
-          let centred = value - load(mean, at: column, lanes)
-          sum = sum.addingProduct(centred, centred)
-        } else {
-          sum += value
-        }
+        let centred = load(x + row * stride, at: column, lanes) - shifts
+        sum += centred
+        square = square.addingProduct(centred, centred)
       }
       store(sum, sums, at: column, lanes)
+      store(square, squares, at: column, lanes)
     }
   }
 
@@ -75,7 +75,7 @@ extension KernelSet {
     _ offset: UnsafePointer<Float>, _ withSiLU: Bool, _ output: UnsafeMutablePointer<Float>
   ) {
     for row in 0..<rows {
-      forEachLanes(columns) { column, lanes in
+      forEachLanesOnce(columns) { column, lanes in
         let centred = load(x + row * columns, at: column, lanes) - load(mean, at: column, lanes)
         let value = load(offset, at: column, lanes).addingProduct(centred, load(factor, at: column, lanes))
         store(withSiLU ? silu(value) : value, output + row * columns, at: column, lanes)

@@ -75,6 +75,17 @@ public protocol TileBody {
 }
 
 extension KernelSet {
+  /// Runs a body for 1 to 4 rows: for sixteen 128-bit registers.
+  @inlinable @inline(__always)
+  public static func chooseUpTo4<B: TileBody>(_ rows: Int, _ body: B) {
+    switch rows {
+    case 1: body.run(Rows1<B.Sums>.self)
+    case 2: body.run(Rows2<B.Sums>.self)
+    case 3: body.run(Rows3<B.Sums>.self)
+    default: body.run(Rows4<B.Sums>.self)
+    }
+  }
+
   /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
   @inlinable @inline(__always)
   public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {
@@ -100,6 +111,22 @@ extension KernelSet {
     case 11: body.run(Rows11<B.Sums>.self)
     case 12: body.run(Rows12<B.Sums>.self)
     case 13: body.run(Rows13<B.Sums>.self)
+    default: body.run(Rows14<B.Sums>.self)
+    }
+  }
+
+  /// Runs a body for at least so many of up to 6 rows.
+  @inlinable @inline(__always)
+  public static func chooseAtLeastOf6<B: TileBody>(_ rows: Int, _ body: B) {
+    if rows <= 4 { body.run(Rows4<B.Sums>.self) } else { body.run(Rows6<B.Sums>.self) }
+  }
+
+  /// Runs a body for at least so many of up to 14 rows.
+  @inlinable @inline(__always)
+  public static func chooseAtLeastOf14<B: TileBody>(_ rows: Int, _ body: B) {
+    switch rows {
+    case ...4: body.run(Rows4<B.Sums>.self)
+    case ...8: body.run(Rows8<B.Sums>.self)
     default: body.run(Rows14<B.Sums>.self)
     }
   }

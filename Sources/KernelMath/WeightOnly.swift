@@ -39,7 +39,7 @@ extension KernelSet {
     return UnsafeRawPointer(g.room)
   }
 
-  /// `count` inputs with one scale a column, four to a word.
+  /// `count` inputs, a multiple of 4, with one scale a column.
   @inlinable @inline(__always)
   static func multiply(_ products: inout RowPair, _ numbers: UnsafeRawPointer, _ count: Int, _ scales: UnsafePointer<Float>) {
     let left = load(scales), right = load(scales + 16)
@@ -49,11 +49,7 @@ extension KernelSet {
       ditqk_prefetch_read(word + 4096)
       ditqk_prefetch_read(word + 4160)
       let x = word.loadUnaligned(as: SIMD16<Int32>.self), y = (word + 64).loadUnaligned(as: SIMD16<Int32>.self)
-      if k + 4 <= count {
-        for i in 0..<4 { products.step(ditqk_floats(byte(i, of: x)) * left, ditqk_floats(byte(i, of: y)) * right) }
-      } else {
-        for i in 0..<count - k { products.step(ditqk_floats(byte(i, of: x)) * left, ditqk_floats(byte(i, of: y)) * right) }
-      }
+      for i in 0..<4 { products.step(ditqk_floats(byte(i, of: x)) * left, ditqk_floats(byte(i, of: y)) * right) }
       k += 4
     }
   }

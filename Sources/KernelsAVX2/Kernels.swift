@@ -7,8 +7,10 @@ import KernelMath
 enum AVX2: KernelSet {
   typealias Floats = OneVector<Self>
   typealias Integers = PairSums
+  typealias Words = OneWordVector<Self>
   static var tileRows: Int { 6 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
+  @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { chooseAtLeastOf6(rows, body) }
 }
 
 /// Eight columns: four a vector, each with the sums of the first and the second pair of every four products.
@@ -52,6 +54,12 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     gemm: { AVX2.gemm($0!.pointee) },
     gemm_u8: { AVX2.gemm($0!) },
     gemm_weight_only: { AVX2.gemmWeightOnly($0!, $1, $2!) },
+    convolve: { AVX2.convolve($0!) },
+    winograd_tiles: { AVX2.winogradTiles($0!) },
+    winograd_sums: { AVX2.winogradSums($0!) },
+    winograd_output: { AVX2.winogradOutput($0!) },
+    winograd_taps: { AVX2.winogradTaps($0!, $1, $2!) },
+    quantize_words: { AVX2.quantizeWords($0!, $1, $2, $3!, $4) },
     row_range: { AVX2.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { AVX2.rowMagnitude($0!, $1) },
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
@@ -59,13 +67,13 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     softmax_quantized: { AVX2.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
-    pack_rows: { AVX2.packRows($0!, $1, $2, $3!) },
+    pack_rows: { AVX2.packRows($0!, $1, $2, $3!, $4) },
     pack_panel: { AVX2.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX2.copyPanel($0!, $1, $2, $3, $4!) },
     convert: { AVX2.convert($0!, $1, $2, $3!) },
     modulate: { AVX2.modulate($0!, $1!, $2!, $3, $4, $5!) },
     softmax: { AVX2.softmax($0!, $1, $2) },
     silu: { AVX2.siluRow($0!, $1, $2!) },
-    column_sums: { AVX2.columnSums($0!, $1, $2, $3, $4!) },
+    column_moments: { AVX2.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
     normalize: { AVX2.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
 }

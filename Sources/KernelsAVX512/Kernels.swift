@@ -7,6 +7,7 @@ import KernelMath
 enum AVX512: KernelSet {
   typealias Floats = TwoVectors<Self>
   typealias Integers = DotSums
+  typealias Words = TwoWordVectors<Self>
   static var tileRows: Int { 14 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
   @inline(__always) static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> { ditqk_rounded_words(a, b, c, d) }
@@ -14,6 +15,7 @@ enum AVX512: KernelSet {
     ditqk_load_some(p, count, rest)
   }
   @inline(__always) static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>) { ditqk_store_some(x, count, p) }
+  @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { chooseAtLeastOf14(rows, body) }
 }
 
 /// Thirty-two columns: vpdpbusd adds four products to each sum.
@@ -49,6 +51,12 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     gemm: { AVX512.gemm($0!.pointee) },
     gemm_u8: { AVX512.gemm($0!) },
     gemm_weight_only: { AVX512.gemmWeightOnly($0!, $1, $2!) },
+    convolve: { AVX512.convolve($0!) },
+    winograd_tiles: { AVX512.winogradTiles($0!) },
+    winograd_sums: { AVX512.winogradSums($0!) },
+    winograd_output: { AVX512.winogradOutput($0!) },
+    winograd_taps: { AVX512.winogradTaps($0!, $1, $2!) },
+    quantize_words: { AVX512.quantizeWords($0!, $1, $2, $3!, $4) },
     row_range: { AVX512.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { AVX512.rowMagnitude($0!, $1) },
     quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
@@ -56,13 +64,13 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     softmax_quantized: { AVX512.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
-    pack_rows: { AVX512.packRows($0!, $1, $2, $3!) },
+    pack_rows: { AVX512.packRows($0!, $1, $2, $3!, $4) },
     pack_panel: { AVX512.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { AVX512.copyPanel($0!, $1, $2, $3, $4!) },
     convert: { AVX512.convert($0!, $1, $2, $3!) },
     modulate: { AVX512.modulate($0!, $1!, $2!, $3, $4, $5!) },
     softmax: { AVX512.softmax($0!, $1, $2) },
     silu: { AVX512.siluRow($0!, $1, $2!) },
-    column_sums: { AVX512.columnSums($0!, $1, $2, $3, $4!) },
+    column_moments: { AVX512.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
     normalize: { AVX512.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
 }

@@ -7,8 +7,10 @@ import KernelMath
 enum Generic: KernelSet {
   typealias Floats = OneVector<Self>
   typealias Integers = PortableSums<Self>
+  typealias Words = OneWordVector<Self>
   static var tileRows: Int { 4 }
-  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo4(rows, body) }
+  @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { body.run(Rows4<B.Sums>.self) }
 }
 
 @c @implementation
@@ -18,6 +20,12 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
     gemm_weight_only: { Generic.gemmWeightOnly($0!, $1, $2!) },
+    convolve: { Generic.convolve($0!) },
+    winograd_tiles: { Generic.winogradTiles($0!) },
+    winograd_sums: { Generic.winogradSums($0!) },
+    winograd_output: { Generic.winogradOutput($0!) },
+    winograd_taps: { Generic.winogradTaps($0!, $1, $2!) },
+    quantize_words: { Generic.quantizeWords($0!, $1, $2, $3!, $4) },
     row_range: { Generic.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
@@ -25,13 +33,13 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     softmax_quantized: { Generic.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
-    pack_rows: { Generic.packRows($0!, $1, $2, $3!) },
+    pack_rows: { Generic.packRows($0!, $1, $2, $3!, $4) },
     pack_panel: { Generic.packPanel($0!, $1, $2, $3, $4!) },
     copy_panel: { Generic.copyPanel($0!, $1, $2, $3, $4!) },
     convert: { Generic.convert($0!, $1, $2, $3!) },
     modulate: { Generic.modulate($0!, $1!, $2!, $3, $4, $5!) },
     softmax: { Generic.softmax($0!, $1, $2) },
     silu: { Generic.siluRow($0!, $1, $2!) },
-    column_sums: { Generic.columnSums($0!, $1, $2, $3, $4!) },
+    column_moments: { Generic.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
     normalize: { Generic.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
 }

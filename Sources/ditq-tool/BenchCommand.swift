@@ -10,7 +10,8 @@ struct BenchCommand: ParsableCommand {
       Examples:
         ditq bench gemm --weights 8 --threads 2 --json
         ditq bench step --config DiT-XL/2 --weights 8 --threads 2
+        ditq bench decode --size 256 --decoder 8
         ditq bench write --config DiT-S/2 -o /tmp/dit-s2
       """,
-    subcommands: [BenchGemm.self, BenchStep.self, BenchWrite.self])
+    subcommands: [BenchGemm.self, BenchStep.self, BenchDecode.self, BenchWrite.self])
 }

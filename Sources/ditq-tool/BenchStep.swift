@@ -64,7 +64,7 @@ struct BenchStep: ParsableCommand {
   private func ofRandomModel() throws -> JSON {
     let folder = try TemporaryFolder()
     let source = folder.path + "/model", file = folder.path + "/model.ditq"
-    _ = try RandomModel(shape.shape, seed: shape.seed).write(to: source)
+    _ = try RandomModel(DiffusersLayout(shape: shape.shape), seed: shape.seed).write(to: source)
     if !float { try quantize(source, to: file) }
     let arguments = ["--model", float ? source : file, "--batch", "\(batch)", "--steps", "\(steps)", "--threads", "\(threads)"]
     let text = try OwnProcess.output(of: ["bench", "step", "--json", kinds ? "--kinds" : "--no-kinds"] + arguments)

@@ -22,7 +22,7 @@ struct BenchWrite: ParsableCommand {
 
   func run() throws {
     let progress = Progress()
-    let bytes = try RandomModel(model.shape, seed: model.seed).write(to: output)
+    let bytes = try RandomModel(DiffusersLayout(shape: model.shape), seed: model.seed).write(to: output)
     let seconds = progress.seconds
     let info = try Model(path: output).info
     print(json ? answer(info, bytes, seconds).line : text(info, bytes, seconds))
@@ -51,10 +51,7 @@ struct RandomModel {
   private let layout: DiffusersLayout
   private let weights: RandomWeights
 
-  init(_ shape: DiTShape, seed: UInt64) {
-    layout = DiffusersLayout(shape: shape)
-    weights = RandomWeights(seed: seed)
-  }
+  init(_ layout: DiffusersLayout, seed: UInt64) { (self.layout, weights) = (layout, RandomWeights(seed: seed)) }
 
   /// Makes the directory, whole or not at all; the answer is how many bytes it holds.
   func write(to path: String) throws -> UInt64 {

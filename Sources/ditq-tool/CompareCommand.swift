@@ -77,8 +77,9 @@ final class Report {
       ["output, all steps", output(-1)], ["output, first step", output(0)], ["output, step \(steps / 2 + 1)", output(steps / 2)],
       ["output, last step", output(steps - 1)],
     ]
+    let decoder = report["decoder_sqnr_db"]?.double.map { [["decoder, an image", decibels($0)]] } ?? []
     let layers = report["layers"]?.elements ?? []
-    return [aligned(models, right: [2]), aligned(sqnr, right: [1]), worst(layers), clipped(layers)]
+    return [aligned(models, right: [2]), aligned(sqnr + decoder, right: [1]), worst(layers), clipped(layers)]
       .filter { !$0.isEmpty }.joined(separator: "\n\n")
   }
 

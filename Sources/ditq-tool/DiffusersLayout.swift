@@ -14,11 +14,23 @@ struct TensorPlan {
   var count: Int { shape.reduce(1, *) }
 }
 
+/// The decoder of an AutoencoderKL. As many doublings as of the public one make images of its size.
+struct DecoderShape {
+  /// From the image inwards.
+  let channels: [Int]
+  let layersPerBlock: Int
+  let groups: Int
+
+  static let smallest = DecoderShape(channels: [8, 8, 8, 8], layersPerBlock: 1, groups: 4)
+  static let published = DecoderShape(channels: [128, 256, 512, 512], layersPerBlock: 2, groups: 32)
+  static let upscaling = 8
+}
+
 struct DiffusersLayout {
   let shape: DiTShape
+  var decoderShape = DecoderShape.smallest
+  var latentSize = DiTShape.latentSize
 
-  /// Of the VAE: from the image inwards; as many doublings less one as of the public one, so that images have their size.
-  private static let decoderChannels = [8, 8, 8, 8]
   private static let weightsFile = "diffusion_pytorch_model.safetensors"
 
   /// The small files, by their paths in the directory.
@@ -48,19 +60,21 @@ struct DiffusersLayout {
       ("norm_elementwise_affine", .boolean(false)), ("norm_eps", .number("1e-05")), ("norm_num_groups", JSON(32)),
       ("norm_type", .text("ada_norm_zero")), ("num_attention_heads", JSON(shape.heads)),
       ("num_embeds_ada_norm", JSON(DiTShape.classCount)), ("num_layers", JSON(shape.depth)),
-      ("out_channels", JSON(2 * DiTShape.latentChannels)), ("patch_size", JSON(shape.patch)), ("sample_size", JSON(DiTShape.latentSize)),
+      ("out_channels", JSON(2 * DiTShape.latentChannels)), ("patch_size", JSON(shape.patch)), ("sample_size", JSON(latentSize)),
       ("upcast_attention", .boolean(false)),
     ])
   }
 
   private var decoder: JSON {
-    let channels = DiffusersLayout.decoderChannels
+    let channels = decoderShape.channels
     func blocks(_ type: String) -> JSON { .list(channels.map { _ in .text(type) }) }
     return .object([
       ("_class_name", .text("AutoencoderKL")), ("act_fn", .text("silu")), ("block_out_channels", .list(channels.map { JSON($0) })),
       ("down_block_types", blocks("DownEncoderBlock2D")), ("up_block_types", blocks("UpDecoderBlock2D")), ("in_channels", JSON(3)),
-      ("out_channels", JSON(3)), ("latent_channels", JSON(DiTShape.latentChannels)), ("layers_per_block", JSON(1)),
-      ("norm_num_groups", JSON(4)), ("sample_size", JSON(8 * DiTShape.latentSize)), ("scaling_factor", .number("0.18215")),
+      ("out_channels", JSON(3)), ("latent_channels", JSON(DiTShape.latentChannels)),
+      ("layers_per_block", JSON(decoderShape.layersPerBlock)),
+      ("norm_num_groups", JSON(decoderShape.groups)), ("sample_size", JSON(DecoderShape.upscaling * latentSize)),
+      ("scaling_factor", .number("0.18215")),
     ])
   }
 
@@ -104,21 +118,25 @@ struct DiffusersLayout {
     return tensors + Self.affine(name + "ff.net.2", hidden, DiTShape.mlpRatio * hidden)
   }
 
-  /// All blocks have as many channels, so that no resnet needs a shortcut.
   private var decoderTensors: [TensorPlan] {
-    let channels = Self.decoderChannels[0], latents = DiTShape.latentChannels, middle = "decoder.mid_block."
-    func resnet(_ name: String) -> [TensorPlan] {
-      ["1", "2"].flatMap { Self.affine("\(name).norm\($0)", channels) + Self.affine("\(name).conv\($0)", channels, channels, 3, 3) }
+    let channels = Array(decoderShape.channels.reversed()), latents = DiTShape.latentChannels, middle = "decoder.mid_block."
+    func resnet(_ name: String, _ inputs: Int, _ outputs: Int) -> [TensorPlan] {
+      Self.affine("\(name).norm1", inputs) + Self.affine("\(name).conv1", outputs, inputs, 3, 3) + Self.affine("\(name).norm2", outputs)
+        + Self.affine("\(name).conv2", outputs, outputs, 3, 3)
+        + (inputs == outputs ? [] : Self.affine("\(name).conv_shortcut", outputs, inputs, 1, 1))
     }
-    var tensors = Self.affine("post_quant_conv", latents, latents, 1, 1) + Self.affine("decoder.conv_in", channels, latents, 3, 3)
-    tensors += resnet(middle + "resnets.0") + resnet(middle + "resnets.1") + Self.affine(middle + "attentions.0.group_norm", channels)
-    for part in ["to_q", "to_k", "to_v", "to_out.0"] { tensors += Self.affine(middle + "attentions.0." + part, channels, channels) }
-    for index in Self.decoderChannels.indices {
+    var tensors = Self.affine("post_quant_conv", latents, latents, 1, 1) + Self.affine("decoder.conv_in", channels[0], latents, 3, 3)
+    for index in 0..<2 { tensors += resnet("\(middle)resnets.\(index)", channels[0], channels[0]) }
+    tensors += Self.affine(middle + "attentions.0.group_norm", channels[0])
+    for part in ["to_q", "to_k", "to_v", "to_out.0"] { tensors += Self.affine(middle + "attentions.0." + part, channels[0], channels[0]) }
+    var inputs = channels[0]
+    for (index, outputs) in channels.enumerated() {
       let name = "decoder.up_blocks.\(index)."
-      tensors += resnet(name + "resnets.0") + resnet(name + "resnets.1")
-      let isLast = index == Self.decoderChannels.count - 1
-      if !isLast { tensors += Self.affine(name + "upsamplers.0.conv", channels, channels, 3, 3) }
+      for layer in 0...decoderShape.layersPerBlock { tensors += resnet("\(name)resnets.\(layer)", layer == 0 ? inputs : outputs, outputs) }
+      let isLast = index == channels.count - 1
+      if !isLast { tensors += Self.affine(name + "upsamplers.0.conv", outputs, outputs, 3, 3) }
+      inputs = outputs
     }
-    return tensors + Self.affine("decoder.conv_norm_out", channels) + Self.affine("decoder.conv_out", 3, channels, 3, 3)
+    return tensors + Self.affine("decoder.conv_norm_out", inputs) + Self.affine("decoder.conv_out", 3, inputs, 3, 3)
   }
 }

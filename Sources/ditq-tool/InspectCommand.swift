@@ -48,7 +48,8 @@ private struct Description {
     ]
     let calibration = Calibration(of: json)
     for (name, text) in [
-      ("sampling", sampling), ("calibration", calibration?.provenance), ("clipped", calibration?.clipped), ("raised", calibration?.raised),
+      ("decoder", decoder), ("sampling", sampling), ("calibration", calibration?.provenance), ("clipped", calibration?.clipped),
+      ("raised", calibration?.raised),
     ] {
       if let text { rows.append([name, text]) }
     }
@@ -88,6 +89,13 @@ private struct Description {
     let group = info.weight_group == 0 ? "a scale a row" : "in groups of \(info.weight_group)"
     let activations = info.activation_bits == Int32(DITQ_KEEP_FLOAT) ? "float activations" : "\(info.activation_bits)-bit activations"
     return "\(bytes), mostly \(info.weight_bits) bits \(group), \(activations)"
+  }
+
+  private var decoder: String? {
+    json["decoder"]?["layers"].map { layers in
+      counts(layers.members.compactMap { $0.value["weights"]?.string }).map { "\($0.count) \($0.name)" }.joined(separator: ", ")
+        + " convolutions of 3×3, \(json["decoder"]?["macs"]?.double.map { grouped(UInt64($0)) } ?? "?") macs an image"
+    }
   }
 
   private var sampling: String? {

@@ -38,6 +38,9 @@ struct LayerRule {
     activationBits = halves.count == 1 ? 0 : Int32(halves[1]) ?? 0
   }
 
+  /// All convolutions of the decoder that can be, in 8 bits.
+  static var decoder: LayerRule { get throws { try LayerRule("vae.*=8") } }
+
   /// `pattern` is this rule's as a C string, which the caller keeps alive.
   func forLibrary(pattern: UnsafePointer<CChar>) -> ditq_layer_rule {
     ditq_layer_rule(

@@ -86,6 +86,11 @@ final class Session {
     try checked { ditq_generate(handle, labels, seeds, labels.count, &options, &pixels, pixels.count, $0) }
   }
 
+  /// values [count, height, width, channels] of the latents, as many as there is room for.
+  func decode(_ latents: [Float], count: Int, into values: inout [Float]) throws {
+    try checked { ditq_decode_float(handle, latents, count, &values, values.count * MemoryLayout<Float>.size, $0) }
+  }
+
   /// One call of the transformer.
   func predict(_ call: inout PredictCall) throws {
     let size = call.output.count * MemoryLayout<Float>.size

@@ -31,6 +31,9 @@ struct QuantizeCommand: ParsableCommand {
       that for the layers whose name matches its pattern, in which '*' stands for any run of characters; the last match wins. It is \
       PATTERN=BITS[:GROUP][aACT]: BITS is 4, 8 or float, GROUP a multiple of 16 or row, ACT 8 or 32.
 
+      --decoder 8 is the rule 'vae.*=8': the decoder's convolutions of 3×3, in weights of 8 bits and exact sums of integers. It takes a third \
+      of the time and a quarter of the memory. Other rules are not about the decoder, unless their pattern begins with vae. too.
+
       Static ranges, balance, GPTQ and error budgets look at sampling runs of the float model. --recipe paper is the method of arXiv \
       2406.11100 as we read it: static ranges of the first step, 8-bit weights by row or 4-bit ones in groups of 128, rounded.
 
@@ -57,6 +60,7 @@ struct QuantizeCommand: ParsableCommand {
       Rounding: to the nearest; with the clipping of least squared error; by the inputs' second moments; or what gives most, gptq for 4 bits \
       and round for 8. (default: auto)
       """) var method: WeightMethod?
+  @Option(help: "Bits of the decoder's weights and pixels, where the model has one; 32 keeps it float.") var decoder = ActivationBits.float
   @Option(help: "Options under one name. Others that contradict them are refused.") var recipe: Recipe?
   @OptionGroup(title: "Activations and calibration") var calibration: CalibrationOptions
   @Option(
@@ -79,7 +83,7 @@ struct QuantizeCommand: ParsableCommand {
     let quantized = try progress.during { callback, context in
       var options = self.options
       (options.progress, options.progress_context) = (callback, context)
-      return try Model(quantizing: source, options, rules: rules)
+      return try Model(quantizing: source, options, rules: (decoder == .eight ? [try LayerRule.decoder] : []) + rules)
     }
     try quantized.save(to: output)
     let description = try JSON(reading: try quantized.json()), found = Calibration(of: description)

@@ -386,6 +386,23 @@ def test_a_models_file_is_measured_as_it_is_and_nothing_is_left_behind(quantized
     assert [line.split("  ")[0] for line in summary.splitlines()] == names
 
 
+@pytest.mark.parametrize("options, bits, instruction", [([], 32, "vfmadd"), (["--decoder", 8], 8, "")])
+def test_the_public_decoder_is_measured_with_random_weights(options, bits, instruction):
+    said = json.loads(answer("bench", "decode", "--size", 64, "--images", 1, "--threads", 2, *options, "--json"))
+    assert (said["height"], said["width"], said["decoder_bits"], said["threads"], said["images"]) == (64, 64, bits, 2, 1)
+    assert said["gmac"] == pytest.approx(311.1 / 16, rel=0.01) and said["gmacs"] == pytest.approx(said["gmac"] / said["decode_seconds"], rel=0.01)
+    assert said["ratio"] == pytest.approx(said["gmacs"] / said["peak_gmacs"], rel=0.01) and instruction in said["instruction"]
+    assert 0 < said["session_memory"] < 40e6 and said["weights_size"] < (60e6 if bits == 8 else 210e6)
+
+
+def test_a_decoder_in_8_bits_is_said_to_be_by_quantize_inspect_and_compare(tmp_path):
+    source, path = FIXTURES / "diffusers-b/pipeline", tmp_path / "small.ditq"
+    answer("quantize", source, "-o", path, "--decoder", 8)
+    assert "W8A8 convolutions of 3×3" in named(answer("inspect", path))["decoder"]
+    assert "F32 convolutions of 3×3" in named(answer("inspect", source))["decoder"]
+    assert "decoder, an image" in answer("compare", source, path, "--steps", 1, "--samples", 1)
+
+
 @pytest.mark.parametrize("options", [[], ["--weights", 4, "--group", 32], ["--float"]])
 def test_a_gemm_of_one_row_is_held_against_memory_and_one_of_many_is_not(options):
     shape = ["--inputs", 64, "--outputs", 96, "--seconds", 0.01, "--json"]
@@ -431,6 +448,7 @@ def assert_refused(done, parts):
     (["bench", "write", *TINY, "-o", "missing/x"], ["missing/x", "No such file"]),
     (["bench", "write", *TINY, "-o", "."], [".", "File exists"]),
     (["bench", "step", "--model", "nowhere.ditq"], ["nowhere.ditq", "No such file"]),
+    (["bench", "decode", "--model", EMOJI], ["a model with a decoder expected"]),
     (["bench", "step", *TINY, "--steps", 1, "--group", 24], ["weight_group", "16", "24"]),
 ])
 def test_what_the_library_refuses_is_one_sentence_and_leaves_no_file(arguments, parts, tmp_path):
@@ -476,6 +494,7 @@ def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantiz
     (["bench", "step", "--model", EMOJI, "--weights", 8], "--weights, --group, --float: not with --model"),
     (["bench", "step", "--float", "--group", 64], "--weights, --group: not with --float"),
     (["bench", "step", "--batch", 0], "--batch"),
+    (["bench", "decode", "--size", 72], "--size: a multiple of 16"), (["bench", "decode", "--model", EMOJI, "--decoder", 8], "--decoder: not with --model"),
     (["bench", "step", "--steps", 0], "--steps"),
 ])
 def test_what_the_command_line_gets_wrong_has_a_status_of_its_own(arguments, part, tmp_path):
@@ -484,7 +503,7 @@ def test_what_the_command_line_gets_wrong_has_a_status_of_its_own(arguments, par
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "bench gemm", "bench step", "bench write"])
+@pytest.mark.parametrize("command", [*COMMANDS, "bench gemm", "bench step", "bench decode", "bench write"])
 def test_help_has_examples_that_fit_a_terminal(command):
     text = answer(*command.split(), "--help")
     lines = text[text.index("\nExamples:\n") :].splitlines()[2:]

@@ -62,6 +62,50 @@ typedef struct ditqk_gemm_u8 {
   ditqk_output output;       /* of at most 32 columns */
 } ditqk_gemm_u8;
 
+/*
+ * Some pixels of an image row through one panel of a convolution of floats: output = or += sums over taps and channels + bias, as in ditqk_gemm. The pixels
+ * under the kernel are packed once for all taps:
+ *   pixels  [inputs][positions]  neighbouring positions are neighbouring pixels
+ *   panel   [size · size · inputs][32]  taps by rows
+ * Up to tile_rows positions past the last may be read; their sums go nowhere.
+ */
+typedef struct ditqk_convolution {
+  const float *pixels;       /* under the first tap of the first pixel */
+  const float *panel;
+  intptr_t inputs;
+  intptr_t positions;        /* from a channel to the next */
+  intptr_t row;              /* positions from a row of taps to the next */
+  intptr_t size;             /* taps in each direction */
+  const float *bias;         /* [columns] */
+  float *output;             /* pixel r at output + r · stride */
+  intptr_t rows, columns, stride;
+  int32_t accumulate;        /* 1: output += */
+} ditqk_convolution;
+
+/*
+ * A block of a convolution of 3×3 on integers through one panel, two by two outputs at a time (Winograd's F(2×2, 3×3), Lavin and Gray 2015), exact: sums
+ * wrap, and what they come to in the end fits 32 bits. A word is two 16-bit numbers: of channels 4k and 4k + 2 in step 2k, of 4k + 1 and 4k + 3 in the next.
+ *   pixels  [steps][2 · down + 2][2][half]  words; of a row the even positions, then the odd ones, across + 1 of each, and up to 16 more may be read
+ *   tiles   [16][plane]         words: the transformed pixels [steps][pitch]; pitch is at least down · across + 16
+ *   panel   [16][steps + 1][32] words: the transformed taps, times 4; a step more, because planes a power of 2 apart would fall into the same lines of a cache
+ *   sums    [16][down · across + 14][32]
+ */
+typedef struct ditqk_winograd {
+  const void *pixels;
+  void *tiles;
+  const void *panel;
+  int32_t *sums;
+  intptr_t steps, half, down, across, pitch, plane;
+  uint32_t positions;        /* bit p: position p is not 0 everywhere */
+  float scale;               /* of the pixels */
+  const float *scales;       /* [32] of the taps */
+  const float *bias;         /* [columns] */
+  float *output;             /* pixel (y, x) at output + y · line + x · stride */
+  intptr_t rows, width;      /* pixels of the output that count */
+  intptr_t columns, line, stride;
+  int32_t accumulate;        /* 1: output += */
+} ditqk_winograd;
+
 /* How the numbers of a stored matrix are written. */
 enum { DITQK_F32 = 0, DITQK_F16 = 1, DITQK_BF16 = 2 };
 
@@ -69,9 +113,18 @@ typedef struct ditqk_kernels {
   int32_t tile_rows;
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
-  /* The same panel times a tile [inputs][rows] of floats, rows at most tile_rows: output = epilogue(tile · (scale · p)), each sum a chain as in gemm. The
+  /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)), each sum a chain as in gemm. The
      arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few rows. */
   void (*gemm_weight_only)(const float *tile, intptr_t inputs, const ditqk_gemm_u8 *arguments);
+  void (*convolve)(const ditqk_convolution *arguments);
+  /* The three parts of a block: pixels to tiles, tiles · panel to sums, sums to the output. */
+  void (*winograd_tiles)(const ditqk_winograd *arguments);
+  void (*winograd_sums)(const ditqk_winograd *arguments);
+  void (*winograd_output)(const ditqk_winograd *arguments);
+  /* The taps [9][channels / 4][32][4] of one panel of 8-bit numbers as a panel [16][channels / 2 + 1][32] of words. */
+  void (*winograd_taps)(const int8_t *numbers, intptr_t channels, void *panel);
+  /* Four rows of depth floats, a multiple of 4, by one scale to signed integers, [depth / 2][stride] words of which it fills four. */
+  void (*quantize_words)(const float *const *rows, intptr_t depth, float scale, void *words, intptr_t stride);
   /* The range of a row, 0 included: x ≈ scale · (q − zero) with q from 0 to 255. */
   void (*row_range)(const float *x, intptr_t depth, float *scale, float *zero);
   /* max |x| */
@@ -89,8 +142,8 @@ typedef struct ditqk_kernels {
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);
   /* panel [depth][32] of floats from 8-bit numbers [depth / 4][32][4] and scales [groups][32]. */
   void (*dequantize_panel)(const int8_t *numbers, const float *scales, intptr_t depth, intptr_t group, float *panel);
-  /* tile [depth][count] from `count` rows of depth floats. */
-  void (*pack_rows)(const float *const *rows, intptr_t count, intptr_t depth, float *tile);
+  /* tile [depth][stride], of which it fills the first `count`, from `count` rows of depth floats. */
+  void (*pack_rows)(const float *const *rows, intptr_t count, intptr_t depth, float *tile, intptr_t stride);
   /* panel [depth][32] from `count` rows of depth numbers of a stored type at any alignment. */
   void (*pack_panel)(const void *const *rows, intptr_t count, int32_t type, intptr_t depth, float *panel);
   /* panel [depth][32] from a matrix [depth][≥ count] that is transposed already. */
@@ -103,8 +156,8 @@ typedef struct ditqk_kernels {
   void (*softmax)(float *row, float factor, intptr_t count);
   /* output = x / (1 + exp(−x)); the two may be the same */
   void (*silu)(const float *x, intptr_t count, float *output);
-  /* sums [columns] = Σ over rows of x, or of (x − mean)² where mean is not NULL */
-  void (*column_sums)(const float *x, intptr_t rows, intptr_t columns, const float *mean, float *sums);
+  /* sums [columns] = Σ over rows of x − shift, squares of (x − shift)², rows so many floats apart; added to what is there where `adds`. */
+  void (*column_moments)(const float *x, intptr_t rows, intptr_t columns, intptr_t stride, const float *shift, int32_t adds, float *sums, float *squares);
   /* output = (x − mean) · factor + offset for [rows][columns], then SiLU where asked */
   void (*normalize)(const float *x, intptr_t rows, intptr_t columns, const float *mean, const float *factor, const float *offset, int32_t silu,
                     float *output);
@@ -159,6 +212,20 @@ static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, d
 }
 #endif
 
+/* Of each quarter of two vectors, the lower or upper halves, interleaved by floats or by pairs: what a transposition of four rows is made of. */
+static inline ditqk_f32x16 ditqk_low_floats(ditqk_f32x16 x, ditqk_f32x16 y) {
+  return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+}
+static inline ditqk_f32x16 ditqk_high_floats(ditqk_f32x16 x, ditqk_f32x16 y) {
+  return __builtin_shufflevector(x, y, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
+static inline ditqk_f32x16 ditqk_low_pairs(ditqk_f32x16 x, ditqk_f32x16 y) {
+  return __builtin_shufflevector(x, y, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
+}
+static inline ditqk_f32x16 ditqk_high_pairs(ditqk_f32x16 x, ditqk_f32x16 y) {
+  return __builtin_shufflevector(x, y, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+}
+
 /* Asks for a line of memory that will be read, so that nothing waits for it then. */
 static inline void ditqk_prefetch_read(const void *p) { __builtin_prefetch(p, 0); }
 /* The same for one that will be written. */
@@ -171,6 +238,21 @@ static inline ditqk_i32x16 ditqk_dot(ditqk_i32x16 sums, uint32_t a, ditqk_i32x16
   return (ditqk_i32x16)_mm512_dpbusd_epi32((__m512i)sums, _mm512_set1_epi32((int)a), (__m512i)b);
 }
 #endif
+/* Sums of two products of 16-bit numbers each, modulo 2³². */
+static inline ditqk_i32x16 ditqk_dot_words(ditqk_i32x16 sums, uint32_t a, ditqk_i32x16 b) {
+#if defined(__AVX512VNNI__)
+  return (ditqk_i32x16)_mm512_dpwssd_epi32((__m512i)sums, _mm512_set1_epi32((int)a), (__m512i)b);
+#elif defined(__AVX2__)
+  __m256i repeated = _mm256_set1_epi32((int)a);
+  ditqk_i32x16 result;
+  result.lo = (ditqk_i32x8)_mm256_add_epi32((__m256i)sums.lo, _mm256_madd_epi16(repeated, (__m256i)b.lo));
+  result.hi = (ditqk_i32x8)_mm256_add_epi32((__m256i)sums.hi, _mm256_madd_epi16(repeated, (__m256i)b.hi));
+  return result;
+#else
+  ditqk_u32x16 low = (ditqk_u32x16)((b << 16) >> 16), high = (ditqk_u32x16)(b >> 16);
+  return (ditqk_i32x16)((ditqk_u32x16)sums + low * (uint32_t)(int32_t)(int16_t)a + high * (uint32_t)((int32_t)a >> 16));
+#endif
+}
 #if defined(__AVX2__)
 /* Sixteen signed bytes, or four unsigned ones repeated, as 16-bit numbers; and sums of pairs of their products. vpmaddubsw would saturate. */
 static inline ditqk_i16x16 ditqk_widen_signed(const void *p) {

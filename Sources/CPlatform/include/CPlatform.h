@@ -34,6 +34,9 @@ static inline void *ditqp_map_read(int descriptor, size_t size) {
   return address == MAP_FAILED ? NULL : address;
 }
 
+/* Lets the system take back the memory of a mapped file's pages: they are read again when they are needed. */
+static inline void ditqp_forget(const void *address, size_t size) { (void)madvise((void *)(uintptr_t)address, size, MADV_DONTNEED); }
+
 enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
 /* What a path is, following links, and its size in bytes; 0 with errno when it cannot be told. */
 static inline int ditqp_kind(const char *path, uint64_t *size) {

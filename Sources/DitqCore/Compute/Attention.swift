@@ -131,7 +131,7 @@ private struct AttendQueries: ParallelJob {
   private func pack(_ x: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ depth: Int, _ tile: UnsafeMutablePointer<Float>) {
     withRowPointers { rows in
       for row in 0..<count { rows[row] = x + row * stride }
-      kernels.pack_rows(rows, count, depth, tile)
+      kernels.pack_rows(rows, count, depth, tile, count)
     }
   }
 

@@ -1,96 +1,132 @@
-// Convolution on images in [height][width][channels], with kernel 1×1 or 3×3, stride 1, zeros around. It is a GEMM whose rows are pixels:
-// the values under the kernel are packed for a few tiles of pixels at a time, in the order (tap row, tap column, channel).
+// Convolution on images in [height][width][channels], with kernel 1×1 or 3×3, stride 1, zeros around. In float it is a GEMM whose rows are
+// pixels and whose depth is (tap row, tap column, channel), one chain of fused multiply-adds; IntegerConvolution.swift has the other.
+//
+// A block of pixels with its border is packed once for all taps and all outputs, [channel][position]: a tap is another address, not another
+// copy. On the way go GroupNorm and SiLU, so that no normalized image exists, and doubling, so that no enlarged one does. What GroupNorm will ask
+// of the result is gathered while the block is in the cache.
 
 import CKernels
 
 struct Convolution {
+  enum Weights {
+    /// Panels over the depth size · size · inputs.
+    case floats(UnsafePointer<Float>)
+    /// The same in 8 bits; the size is 3 and inputs are a multiple of 4.
+    case integers(IntegerWeights)
+  }
   let inputs: Int
   let outputs: Int
   /// 1 or 3.
   let size: Int
-  /// Panels over the depth size · size · inputs.
-  let weights: UnsafePointer<Float>
+  let weights: Weights
   let bias: UnsafePointer<Float>
 
   var depth: Int { size * size * inputs }
+  /// How far the kernel reaches beyond a pixel.
+  var reach: Int { size / 2 }
+  /// nil for floats.
+  var integers: IntegerWeights? { if case .integers(let weights) = weights { weights } else { nil } }
+  /// Of the weights as they are kept.
+  var byteCount: Int { integers?.byteCount ?? panelCount(outputs) * panelColumns * depth * 4 }
+}
+
+/// What a convolution is given.
+struct ConvolutionInput {
+  /// [height, width, inputs] of the output's size, or half of it with `doubling`: each of its pixels stands for four.
+  let pixels: UnsafePointer<Float>
+  var doubling = false
+  /// GroupNorm and SiLU on the way.
+  var norm: ChannelNorm?
 }
 
 extension Executor {
-  /// output [height, width, outputs] ← or += convolution of x. With `doubling`, x is [height / 2, width / 2] and each of its pixels stands
-  /// for four. Scratch: `convolutionScratch`.
+  /// output [height, width, outputs] ← or += convolution of the input; `moments` are filled with the output's, by the blocks that it answers
+  /// with. `taps`: room for those of integers. Scratch: `convolutionScratch`.
+  @discardableResult
   func convolve(
-    _ x: UnsafePointer<Float>, _ convolution: Convolution, height: Int, width: Int, doubling: Bool = false, accumulate: Bool = false,
-    into output: UnsafeMutablePointer<Float>
-  ) {
-    pool.run(
-      ConvolveJob(
-        x: x, convolution: convolution, height: height, width: width, doubling: doubling, accumulate: accumulate, output: output,
-        kernels: kernels, tileRows: tileRows, scratch: scratch))
+    _ input: ConvolutionInput, _ convolution: Convolution, height: Int, width: Int, accumulate: Bool = false,
+    into output: UnsafeMutablePointer<Float>, taps: UnsafeMutablePointer<Float>, moments: ChannelMoments? = nil
+  ) -> PixelBlocks {
+    let blocks = PixelBlocks(height: height, width: width, channels: convolution.inputs)
+    switch convolution.weights {
+    case .floats(let panels):
+      pool.run(
+        ConvolveJob(
+          input: input, convolution: convolution, panels: panels, blocks: blocks, accumulate: accumulate, output: output, moments: moments,
+          kernels: kernels, scratch: scratch))
+    case .integers(let weights):
+      convolveIntegers(input, convolution, weights, blocks, accumulate: accumulate, taps: taps, into: output, moments: moments)
+    }
+    return blocks
   }
 
-  /// A row of zeros and some packed tiles.
-  static func convolutionScratch(depth: Int, inputs: Int, tileRows: Int) -> Int {
-    inputs + tilesPerBlock(depth: depth, tileRows: tileRows) * tileRows * depth
+  static func convolutionScratch(_ convolution: Convolution) -> Int {
+    var arena = Arena()
+    if convolution.integers == nil {
+      _ = PackedBlock(&arena, inputs: convolution.inputs)
+    } else {
+      _ = WinogradBlock(&arena, inputs: convolution.inputs)
+    }
+    return arena.peak / 4
   }
-
-  /// Tiles packed together, so that a panel is read from the cache once for all of them: about 256 KB, and one at least.
-  fileprivate static func tilesPerBlock(depth: Int, tileRows: Int) -> Int { max(1, 65536 / (depth * tileRows)) }
 }
 
 private struct ConvolveJob: ParallelJob {
-  let x: UnsafePointer<Float>
+  let input: ConvolutionInput
   let convolution: Convolution
-  let height: Int
-  let width: Int
-  let doubling: Bool
+  let panels: UnsafePointer<Float>
+  let blocks: PixelBlocks
   let accumulate: Bool
   let output: UnsafeMutablePointer<Float>
+  let moments: ChannelMoments?
   let kernels: ditqk_kernels
-  let tileRows: Int
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let depth = convolution.depth
-    let zeros = scratch.of(thread: part)
-    zeros.initialize(repeating: 0, count: convolution.inputs)
-    let tiles = zeros + convolution.inputs
-    let blockRows = Executor.tilesPerBlock(depth: depth, tileRows: tileRows) * tileRows
-    let pixels = height * width
-    for block in share(of: (pixels + blockRows - 1) / blockRows, part: part, of: parts) {
-      let first = block * blockRows
-      let rows = min(blockRows, pixels - first)
-      for row in stride(from: 0, to: rows, by: tileRows) {
-        pack(first + row, min(tileRows, rows - row), zeros, into: tiles + row * depth)
-      }
-      var g = ditqk_gemm(
-        tiles: tiles, panels: convolution.weights, depth: depth, panel_stride: depth * panelColumns,
-        output: ditqk_output(
-          output + first * convolution.outputs, rows: rows, convolution.outputs, stride: convolution.outputs, bias: convolution.bias,
-          Epilogue(accumulate: accumulate)))
-      kernels.gemm(&g)
+    let share = BlockShare(part, of: parts, blocks: blocks.count, panels: panelCount(convolution.outputs))
+    var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
+    let packed = PackedBlock(&arena, inputs: convolution.inputs)
+    for index in share.blocks {
+      let block = blocks[index]
+      packed.fill(input, convolution, block, blocks, kernels)
+      for panel in share.panels { multiply(packed, block, panel) }
+      moments?.add(
+        index, block, of: output, width: blocks.width, channels: convolution.outputs, share.columns(convolution.outputs), kernels)
     }
   }
 
-  /// A tile of `count` pixels: for each tap of the kernel, the channels of the pixel under it.
-  private func pack(_ firstPixel: Int, _ count: Int, _ zeros: UnsafePointer<Float>, into tile: UnsafeMutablePointer<Float>) {
-    let reach = convolution.size / 2
-    var target = tile
-    withRowPointers { rows in
-      for dy in -reach...reach {
-        for dx in -reach...reach {
-          for row in 0..<count {
-            let pixel = firstPixel + row
-            rows[row] = source(y: pixel / width + dy, x: pixel % width + dx) ?? zeros
-          }
-          kernels.pack_rows(rows, count, convolution.inputs, target)
-          target += count * convolution.inputs
-        }
-      }
+  /// All pixels of a block through one panel.
+  private func multiply(_ packed: PackedBlock, _ block: PixelBlock, _ panel: Int) {
+    let layout = PackedBlock.Layout(convolution, block), column = panel * panelColumns, outputs = convolution.outputs
+    var c = ditqk_convolution(
+      pixels: nil, panel: panels + column * convolution.depth, inputs: convolution.inputs, positions: layout.positions, row: layout.pitch,
+      size: convolution.size, bias: convolution.bias + column, output: nil, rows: block.columns.count,
+      columns: min(panelColumns, outputs - column), stride: outputs, accumulate: accumulate ? 1 : 0)
+    for row in block.rows {
+      c.pixels = UnsafePointer(packed.tiles + (row - block.rows.lowerBound) * layout.pitch)
+      c.output = output + (row * blocks.width + block.columns.lowerBound) * outputs + column
+      kernels.convolve(&c)
     }
   }
+}
 
-  private func source(y: Int, x column: Int) -> UnsafePointer<Float>? {
-    guard (0..<height).contains(y) && (0..<width).contains(column) else { return nil }
-    return x + (doubling ? y / 2 * (width / 2) + column / 2 : y * width + column) * convolution.inputs
+/// A thread's part of blocks × panels: of the ways to divide, the one whose largest part is smallest; among equals, the one that divides
+/// blocks most, because each thread packs its own.
+struct BlockShare {
+  let blocks: Range<Int>
+  let panels: Range<Int>
+
+  /// Of so many, those of the panels.
+  func columns(_ outputs: Int) -> Range<Int> { panels.lowerBound * panelColumns..<min(panels.upperBound * panelColumns, outputs) }
+
+  init(_ part: Int, of parts: Int, blocks: Int, panels: Int) {
+    var best = (cost: Int.max, panelParts: 1)
+    for panelParts in 1...parts where parts % panelParts == 0 {
+      let blockParts = parts / panelParts
+      let cost = ((panels + panelParts - 1) / panelParts) * ((blocks + blockParts - 1) / blockParts)
+      if cost < best.cost { best = (cost, panelParts) }
+    }
+    self.blocks = share(of: blocks, part: part / best.panelParts, of: parts / best.panelParts)
+    self.panels = share(of: panels, part: part % best.panelParts, of: best.panelParts)
   }
 }

@@ -39,7 +39,7 @@ private struct PackJob: ParallelJob {
       let count = min(tileRows, packed.rows - first)
       withRowPointers { rows in
         for row in 0..<count { rows[row] = source.row(first + row, depth, kernels, scratch.of(thread: part) + row * depth) }
-        kernels.pack_rows(rows, count, depth, packed.tiles + first * depth)
+        kernels.pack_rows(rows, count, depth, packed.tiles + first * depth, count)
       }
     }
   }

@@ -15,7 +15,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   }
   let decoder = try said(of: "vae") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model", options.allocator)
-    return try LoadedDecoder(tensors, vae, options.allocator)
+    return try LoadedDecoder(tensors, vae, PackedLayers(), options.allocator)
   }
   return Model(
     config: config, format: NumberFormat(), sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,

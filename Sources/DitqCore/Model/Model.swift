@@ -42,11 +42,12 @@ package final class Model {
   }
 
   /// A model with other weights, which stand in `memory` or where those of `source` do.
-  init(_ source: Model, weights: DiTWeights, in memory: [Block], format: NumberFormat, calibration: String) {
+  init(_ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], format: NumberFormat, calibration: String) {
     self.calibration = calibration
     (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
-    (dit, decoder, parameterCount) = (weights, source.decoder, source.parameterCount)
-    (self.format, decoderByteCount) = (format, source.decoderByteCount)
+    (dit, self.decoder, parameterCount) = (weights, decoder, source.parameterCount)
+    self.format = format
+    decoderByteCount = source.decoderByteCount + (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
     transformerByteCount = weights.byteCount(config)
     tensors = source.tensors
     blocks = source.blocks + memory
@@ -95,13 +96,21 @@ struct LoadedDecoder {
   let parameterCount: Int
   let byteCount: Int
 
-  init(_ tensors: TensorCollection, _ config: VAEConfig, _ allocator: Allocator) throws(DitqError) {
+  init(
+    _ tensors: TensorCollection, _ config: VAEConfig, _ packed: PackedLayers, _ allocator: Allocator
+  ) throws(DitqError) {
     self.tensors = tensors
-    (decoder, block) = try ParameterLoader.load(tensors, PackedLayers(), allocator) { loader throws(DitqError) in
+    (decoder, block) = try ParameterLoader.load(tensors, packed, allocator) { loader throws(DitqError) in
       try VAEDecoder(&loader, config)
     }
-    parameterCount = tensors.elementCount { VAEDecoder.uses($0) }
-    byteCount = block.byteCount
+    // Float convolutions were copied, so that their weights are in memory once.
+    tensors.forgetPages()
+    // What stands beside packed numbers is no parameter.
+    let integers = decoder.convolutions.filter { $0.convolution.integers != nil }
+    parameterCount =
+      tensors.elementCount { name in VAEDecoder.uses(name) && !integers.contains { name.starts(withBytesOf: $0.name + ".weight") } }
+      + integers.reduce(0) { $0 + $1.convolution.outputs * $1.convolution.depth }
+    byteCount = block.byteCount + integers.reduce(0) { $0 + $1.convolution.byteCount }
   }
 }
 

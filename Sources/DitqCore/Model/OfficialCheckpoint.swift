@@ -44,7 +44,8 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ 
   let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
   var decoder: LoadedDecoder?
   if let vae = recorded.decoder {
-    decoder = try LoadedDecoder(tensors.part(under: RecordedConfig.decoderPrefix), vae, options.allocator)
+    decoder = try LoadedDecoder(
+      tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }
   return Model(
     config: config, format: recorded.format, sampling: recorded.sampling, classNames: classNames, transformer: transformer,

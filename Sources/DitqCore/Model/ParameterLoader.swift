@@ -134,14 +134,25 @@ struct ParameterLoader {
     return tensor
   }
 
-  /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses.
+  /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses; or one of integers in the same order.
   mutating func convolution(_ name: String, outputs: Int, inputs: Int, size: Int) throws(DitqError) -> Convolution {
-    let (tensor, type) = try tensor(name + ".weight", shape: [outputs, inputs, size, size])
     let depth = inputs * size * size
+    if let layer = packed.layers.first(where: { $0.name == name }) {
+      guard layer.bits == 8 && layer.group == 0 && layer.activationBits == 8 && inputs % 4 == 0 && size == 3 else {
+        throw DitqError(
+          .unsupported,
+          "\(name): 8-bit weights by row, 8-bit activations, inputs of a multiple of 4 and 3×3 taps expected, "
+            + "\(layer.bits), \(layer.group), \(layer.activationBits), \(inputs) and \(size) found")
+      }
+      return Convolution(
+        inputs: inputs, outputs: outputs, size: size, weights: .integers(try integers(layer, outputs: outputs, inputs: depth)),
+        bias: try floats(name + ".bias", shape: [outputs]))
+    }
+    let (tensor, type) = try tensor(name + ".weight", shape: [outputs, inputs, size, size])
     let panels = arena.floats(panelCount(outputs) * panelColumns, depth)
     if !isMeasuring { packConvolution(tensor.start, type, outputs, inputs, taps: size * size, panels) }
     let bias = try floats(name + ".bias", shape: [outputs])
-    return Convolution(inputs: inputs, outputs: outputs, size: size, weights: UnsafePointer(panels), bias: bias)
+    return Convolution(inputs: inputs, outputs: outputs, size: size, weights: .floats(UnsafePointer(panels)), bias: bias)
   }
 
   private func packConvolution(

@@ -4,7 +4,7 @@
 //                 prediction, train_steps, beta_start, beta_end, norm_eps, decoder, and where the prediction is "velocity" noise_timestep
 //                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this); what is missing has its usual value, and
 //                 other fields (training, license, …) inform people
-//   ditq.format   of .ditq files: the version of their format, now "1"
+//   ditq.format   of .ditq files: the version of their format: "2" where layers of the decoder are packed, else "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
 //   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
@@ -14,10 +14,10 @@
 // Refuses a newer format and another packing.
 
 struct RecordedConfig {
-  static let formatVersion = 1
+  static let formatVersion = 2
   static let packing = "panels-32"
   /// Before the names of a decoder's tensors.
-  static let decoderPrefix = "vae."
+  static let decoderPrefix = LayerRule.decoderPrefix
 
   private(set) var headCount: Int?
   private(set) var compatibility: Compatibility?
@@ -88,10 +88,7 @@ struct RecordedConfig {
     guard let number = Int(version), number >= 1 else {
       throw DitqError(.malformed, "ditq.format: a version expected, \"\(version)\" found")
     }
-    guard number <= RecordedConfig.formatVersion else {
-      throw DitqError(
-        .unsupported, "ditq.format: \(RecordedConfig.formatVersion) or older expected, \(number) found: a newer libditq wrote this file")
-    }
+    try requireKnown(number, RecordedConfig.formatVersion)
     let packing = tensors.metadataValue("ditq.packing") ?? ""
     guard packing == RecordedConfig.packing else {
       throw DitqError(.unsupported, "ditq.packing: \"\(RecordedConfig.packing)\" expected, \"\(packing)\" found")
@@ -101,11 +98,20 @@ struct RecordedConfig {
     for member in settings.json.members ?? [] {
       packed.layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
+    // A file without layers of a decoder has nothing that the second version brought.
+    let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
+    try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
     if let first = packed.layers.first(where: { $0.activationBits == 8 }) ?? packed.layers.first {
       format = NumberFormat(weightBits: first.bits, weightGroup: first.group, activationBits: first.activationBits)
     }
     calibration = tensors.metadataValue("ditq.calibration")
     if let calibration { try readBins(Settings(text: calibration, named: "ditq.calibration")) }
+  }
+
+  private func requireKnown(_ version: Int, _ newest: Int) throws(DitqError) {
+    guard version <= newest else {
+      throw DitqError(.unsupported, "ditq.format: \(newest) or older expected, \(version) found: a newer libditq wrote this file")
+    }
   }
 
   private mutating func readBins(_ settings: Settings) throws(DitqError) {
@@ -123,6 +129,11 @@ struct RecordedConfig {
 struct PackedLayers {
   var layers: [PackedLayer] = []
   var bins = TimestepBins()
+
+  /// Those whose names begin with a prefix, under the rest of their names.
+  func part(under prefix: String) -> PackedLayers {
+    PackedLayers(layers: layers.compactMap { $0.name.starts(withBytesOf: prefix) ? $0.renamed(droppingPrefix: prefix) : nil })
+  }
 }
 
 /// How a layer is packed.
@@ -132,6 +143,14 @@ struct PackedLayer {
   /// Inputs that share a scale; 0 = the whole row.
   let group: Int
   let activationBits: Int
+
+  private init(_ layer: PackedLayer, name: String) {
+    (self.name, bits, group, activationBits) = (name, layer.bits, layer.group, layer.activationBits)
+  }
+
+  fileprivate func renamed(droppingPrefix prefix: String) -> PackedLayer {
+    PackedLayer(self, name: String(decoding: name.utf8.dropFirst(prefix.utf8.count), as: UTF8.self))
+  }
 
   fileprivate init(name: String, _ settings: Settings) throws(DitqError) {
     self.name = name

@@ -24,13 +24,20 @@ struct VAEConfig {
   var upscaling: Int { 1 << (blockChannels.count - 1) }
 }
 
+/// A convolution with its name in the file.
+struct NamedConvolution {
+  let name: String
+  var convolution: Convolution
+}
+
+/// Convolutions by their number among the decoder's.
 struct ResNetBlock {
   let norm1: GroupNorm
-  let conv1: Convolution
+  let conv1: Int
   let norm2: GroupNorm
-  let conv2: Convolution
+  let conv2: Int
   /// 1×1, where inputs and outputs differ.
-  let shortcut: Convolution?
+  let shortcut: Int?
 }
 
 struct VAEAttention {
@@ -42,46 +49,75 @@ struct VAEAttention {
 struct VAEUpBlock {
   let resnets: [ResNetBlock]
   /// After doubling height and width; nil in the last block.
-  let upsampler: Convolution?
+  let upsampler: Int?
 }
 
 struct VAEDecoder {
   let config: VAEConfig
-  let postQuant: Convolution
-  let convIn: Convolution
+  /// In the order in which they run, but for shortcuts.
+  var convolutions: [NamedConvolution]
+  let postQuant: Int
+  let convIn: Int
   let midFirst: ResNetBlock
   let midAttention: VAEAttention
   let midSecond: ResNetBlock
   let upBlocks: [VAEUpBlock]
   let normOut: GroupNorm
-  let convOut: Convolution
+  let convOut: Int
 
   init(_ loader: inout ParameterLoader, _ config: VAEConfig) throws(DitqError) {
     self.config = config
     let channels = Array(config.blockChannels.reversed())
-    postQuant = try loader.convolution("post_quant_conv", outputs: config.latentChannels, inputs: config.latentChannels, size: 1)
-    convIn = try loader.convolution("decoder.conv_in", outputs: channels[0], inputs: config.latentChannels, size: 3)
-    midFirst = try ResNetBlock(&loader, "decoder.mid_block.resnets.0.", channels[0], channels[0], config)
+    var reader = Reader(config: config)
+    postQuant = try reader.convolution(&loader, "post_quant_conv", outputs: config.latentChannels, inputs: config.latentChannels, size: 1)
+    convIn = try reader.convolution(&loader, "decoder.conv_in", outputs: channels[0], inputs: config.latentChannels)
+    midFirst = try reader.resnet(&loader, "decoder.mid_block.resnets.0.", channels[0], channels[0])
     midAttention = try VAEAttention(&loader, "decoder.mid_block.attentions.0.", channels[0], config)
-    midSecond = try ResNetBlock(&loader, "decoder.mid_block.resnets.1.", channels[0], channels[0], config)
+    midSecond = try reader.resnet(&loader, "decoder.mid_block.resnets.1.", channels[0], channels[0])
     var blocks: [VAEUpBlock] = []
     var inputs = channels[0]
     for (index, outputs) in channels.enumerated() {
       let name = "decoder.up_blocks.\(index)."
       var resnets: [ResNetBlock] = []
       for layer in 0...config.layersPerBlock {
-        resnets.append(try ResNetBlock(&loader, "\(name)resnets.\(layer).", layer == 0 ? inputs : outputs, outputs, config))
+        resnets.append(try reader.resnet(&loader, "\(name)resnets.\(layer).", layer == 0 ? inputs : outputs, outputs))
       }
       let isLast = index == channels.count - 1
-      let upsampler = isLast ? nil : try loader.convolution(name + "upsamplers.0.conv", outputs: outputs, inputs: outputs, size: 3)
+      let upsampler = isLast ? nil : try reader.convolution(&loader, name + "upsamplers.0.conv", outputs: outputs, inputs: outputs)
       blocks.append(VAEUpBlock(resnets: resnets, upsampler: upsampler))
       inputs = outputs
     }
     upBlocks = blocks
     normOut = try GroupNorm(&loader, "decoder.conv_norm_out", inputs, config)
-    convOut = try loader.convolution("decoder.conv_out", outputs: config.imageChannels, inputs: inputs, size: 3)
+    convOut = try reader.convolution(&loader, "decoder.conv_out", outputs: config.imageChannels, inputs: inputs)
+    convolutions = reader.convolutions
     try loader.requireAllUsed(ignoring: VAEDecoder.encoderPrefixes)
   }
+
+  /// Numbers of the convolutions that may run on integers: those of 3×3 whose channels come in fours, but for the one of latents.
+  var quantizable: [Int] {
+    convolutions.indices.filter { $0 != convIn && convolutions[$0].convolution.size == 3 && convolutions[$0].convolution.inputs % 4 == 0 }
+  }
+
+  /// Multiply-accumulates of an image.
+  func macs(latentSize: Int) -> Int {
+    let tokens = latentSize * latentSize, widest = config.blockChannels.last!
+    func macs(_ number: Int?) -> Int { number.map { convolutions[$0].convolution.outputs * convolutions[$0].convolution.depth } ?? 0 }
+    func macs(_ block: ResNetBlock) -> Int { macs(block.conv1) + macs(block.conv2) + macs(block.shortcut) }
+    var total = tokens * (macs(postQuant) + macs(convIn) + macs(midFirst) + macs(midSecond) + 4 * widest * widest + 2 * tokens * widest)
+    var pixels = tokens
+    for block in upBlocks {
+      total += pixels * block.resnets.reduce(0) { $0 + macs($1) }
+      if block.upsampler != nil { pixels *= 4 }
+      total += pixels * macs(block.upsampler)
+    }
+    return total + pixels * macs(convOut)
+  }
+
+  /// Bytes of the convolutions' weights as they are kept.
+  var convolutionByteCount: Int { convolutions.reduce(0) { $0 + $1.convolution.byteCount } }
+  /// Whether any of them runs on integers.
+  var isQuantized: Bool { convolutions.contains { $0.convolution.integers != nil } }
 
   private static let encoderPrefixes = ["encoder.", "quant_conv."]
 
@@ -97,13 +133,26 @@ extension GroupNorm {
   }
 }
 
-extension ResNetBlock {
-  init(_ loader: inout ParameterLoader, _ name: String, _ inputs: Int, _ outputs: Int, _ config: VAEConfig) throws(DitqError) {
-    norm1 = try GroupNorm(&loader, name + "norm1", inputs, config)
-    conv1 = try loader.convolution(name + "conv1", outputs: outputs, inputs: inputs, size: 3)
-    norm2 = try GroupNorm(&loader, name + "norm2", outputs, config)
-    conv2 = try loader.convolution(name + "conv2", outputs: outputs, inputs: outputs, size: 3)
-    shortcut = inputs == outputs ? nil : try loader.convolution(name + "conv_shortcut", outputs: outputs, inputs: inputs, size: 1)
+/// Reads convolutions, and numbers them.
+private struct Reader {
+  let config: VAEConfig
+  var convolutions: [NamedConvolution] = []
+
+  mutating func convolution(
+    _ loader: inout ParameterLoader, _ name: String, outputs: Int, inputs: Int, size: Int = 3
+  ) throws(DitqError) -> Int {
+    let convolution = try loader.convolution(name, outputs: outputs, inputs: inputs, size: size)
+    convolutions.append(NamedConvolution(name: name, convolution: convolution))
+    return convolutions.count - 1
+  }
+
+  mutating func resnet(_ loader: inout ParameterLoader, _ name: String, _ inputs: Int, _ outputs: Int) throws(DitqError) -> ResNetBlock {
+    let norm1 = try GroupNorm(&loader, name + "norm1", inputs, config)
+    let conv1 = try convolution(&loader, name + "conv1", outputs: outputs, inputs: inputs)
+    let norm2 = try GroupNorm(&loader, name + "norm2", outputs, config)
+    let conv2 = try convolution(&loader, name + "conv2", outputs: outputs, inputs: outputs)
+    let shortcut = inputs == outputs ? nil : try convolution(&loader, name + "conv_shortcut", outputs: outputs, inputs: inputs, size: 1)
+    return ResNetBlock(norm1: norm1, conv1: conv1, norm2: norm2, conv2: conv2, shortcut: shortcut)
   }
 }
 

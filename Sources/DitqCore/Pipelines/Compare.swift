@@ -33,6 +33,7 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
       }
     }
   }
+  try run.compareDecoders()
   return run.report
 }
 
@@ -114,6 +115,16 @@ private final class LockstepRun {
     measurePredictions(step, rows)
     reference.advance(step: step, generate, guidance, images: images)
     if options.isFreeRunning { model.advance(step: step, generate, model.guidance(generate), images: images) }
+  }
+
+  /// An image of the reference's latents by both decoders, where the model's is quantized.
+  func compareDecoders() throws(DitqError) {
+    guard model.model.decoder?.isQuantized == true, let count = reference.model.imageCount, count == model.model.imageCount else { return }
+    try reference.decode(reference.workspace.latents)
+    try model.decode(reference.workspace.latents)
+    var measure = SignalAndNoise()
+    measure.add(reference.workspace.image, model.workspace.image, count: count)
+    report.decoder = measure
   }
 
   /// Adds what a model's own work takes, without what measuring takes in the midst of it.

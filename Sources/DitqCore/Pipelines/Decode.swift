@@ -38,7 +38,7 @@ extension Session {
   }
 
   /// Into the workspace's image: [height, width, channels], −1 … 1 nominally.
-  private func decode(_ latents: UnsafePointer<Float>) throws(DitqError) {
+  func decode(_ latents: UnsafePointer<Float>) throws(DitqError) {
     let start = nanoseconds()
     defer { timings.decoding += seconds(since: start) }
     try checkpoint()

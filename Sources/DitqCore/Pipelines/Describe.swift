@@ -12,8 +12,7 @@ extension Model {
     text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)}"
     text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
     text += ", \"sampling\": {\(sampling.jsonFields)"
-    text +=
-      "}, \"decoder\": \(decoder.map { "{\"scaling_factor\": \($0.config.scalingFactor), \"upscaling\": \($0.config.upscaling)}" } ?? "null")"
+    text += "}, \"decoder\": \(decoder?.json(latentSize: c.latentSize) ?? "null")"
     text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(try layersJSON()), \"class_names\": ["
     for label in 0..<classNames.count {
       try checkMemory()
@@ -32,6 +31,20 @@ extension Model {
       text += ", \"weights\": \"\(linear.formatName)\"}"
     }
     return text + "}"
+  }
+}
+
+extension VAEDecoder {
+  /// With the convolutions that may run on integers: {"decoder.conv_out": {"outputs": 3, "inputs": 1152, "weights": "W8A8"}, …}.
+  fileprivate func json(latentSize: Int) -> String {
+    var text =
+      "{\"macs\": \(macs(latentSize: latentSize)), \"scaling_factor\": \(config.scalingFactor), \"upscaling\": \(config.upscaling), \"layers\": {"
+    for (index, number) in quantizable.enumerated() {
+      let c = convolutions[number].convolution
+      text += "\(index == 0 ? "" : ", ")\"\(convolutions[number].name)\": {\"outputs\": \(c.outputs), \"inputs\": \(c.depth)"
+      text += ", \"weights\": \"\(c.integers == nil ? "F32" : "W8A8")\"}"
+    }
+    return text + "}}"
   }
 }
 

@@ -17,6 +17,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   let quantizer = try Quantizer(source, options)
   try quantizer.calibrate { done, total throws(DitqError) in try tell(.calibrate, done, total) }
   try quantizer.quantizeLayers { done, total throws(DitqError) in try tell(.quantize, done, total) }
+  try quantizer.quantizeDecoder { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.meetBudget { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.checkRanges()
   return quantizer.result
@@ -33,7 +34,10 @@ final class Quantizer {
   /// Of the layers done so far.
   private(set) var foldings: [LayerFolding]
   private(set) var weights: DiTWeights
-  private var memory: [Block] = []
+  var decoder: VAEDecoder?
+  /// Numbers of the decoder's convolutions that become integers.
+  let decoderPlan: [Int]
+  var memory: [Block] = []
   var record = CalibrationRecord()
   /// The source in 8 bits, whose sampling runs are calibrated on, and the run; nil where nothing has to be calibrated.
   private(set) var guide: Model?
@@ -42,14 +46,15 @@ final class Quantizer {
   convenience init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
     let layers = source.dit.linears
     self.init(
-      source, options, layers, try options.plans(layers),
+      source, options, layers, try options.plans(layers), try options.decoderPlan(source.decoder),
       try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads), try InstructionSet.best(limit: 0).kernels)
   }
 
   private init(
-    _ source: Model, _ options: QuantizeOptions, _ layers: [NamedLinear], _ plans: [LayerPlan?], _ pool: ThreadPool,
-    _ kernels: ditqk_kernels
+    _ source: Model, _ options: QuantizeOptions, _ layers: [NamedLinear], _ plans: [LayerPlan?], _ decoderPlan: [Int],
+    _ pool: ThreadPool, _ kernels: ditqk_kernels
   ) {
+    (decoder, self.decoderPlan) = (source.decoder, decoderPlan)
     (self.source, self.options, self.layers, self.plans) = (source, options, layers, plans)
     (self.pool, self.kernels) = (pool, kernels)
     weights = source.dit
@@ -57,7 +62,7 @@ final class Quantizer {
     (record.activations, record.weights) = (options.activations.name, options.methodName(plans))
   }
 
-  var result: Model { Model(source, weights: weights, in: memory, format: options.summary, calibration: record.json) }
+  var result: Model { Model(source, weights: weights, decoder: decoder, in: memory, format: options.summary, calibration: record.json) }
 
   // MARK: - Calibrating
 
@@ -117,7 +122,7 @@ final class Quantizer {
         } else if !foldings[number].isEmpty {
           try replaceFolded(number)
         }
-        try progress(number + 1, layers.count)
+        try progress(number + 1, layers.count + decoderPlan.count)
       }
     }
     calibration = nil

@@ -83,7 +83,7 @@ extension QuantizeOptions {
       format: WeightFormat(bits: weightBits, group: weightGroup ?? 0, method: .round), activationBits: activations == .none ? 32 : 8)
     try standard.format.check()
     var plans: [LayerPlan?] = []
-    var matched = [Bool](repeating: false, count: rules.count)
+    var matched = rules.map { $0.isOfDecoder }
     for layer in layers {
       var plan = LayerPlan(layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, rules: rules)
       if let found = plan {

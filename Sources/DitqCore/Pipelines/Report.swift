@@ -3,6 +3,8 @@
 package final class Report {
   /// Of the predicted noise, by step.
   var predictions: [SignalAndNoise]
+  /// Of a decoded image, where the decoder is quantized.
+  var decoder: SignalAndNoise?
   var referenceSeconds = 0.0
   var modelSeconds = 0.0
   /// Over all batches.
@@ -84,7 +86,7 @@ package final class Report {
     var text = "{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)"
     text += ", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)"
     text += ", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": \(list(predictions.map { $0.decibels }))"
-    text += ", \"timesteps\": \(list(timesteps))"
+    text += ", \"decoder_sqnr_db\": \(decoder.map { "\($0.decibels)" } ?? "null"), \"timesteps\": \(list(timesteps))"
     text += ", \"reference\": {\"weights_size\": \(sizes.reference), \"seconds_per_step\": \(referenceSeconds / steps)}"
     text += ", \"model\": {\"weights_size\": \(sizes.model), \"seconds_per_step\": \(modelSeconds / steps)}, \"layers\": ["
     for (index, layer) in layers.enumerated() {

@@ -11,6 +11,7 @@
 //                 NAME.weight.zeros    U8  [panels, groups, 32]         4 bits only: w = scale · (q − zero)
 //   NAME.input_ranges   F32 [bins, 2]   of static ranges: x ≈ scale · (q − zero) for each of the calibration's bins, scale then zero
 //   NAME.input_factors  F32 [inputs]    of balanced channels: what the inputs are multiplied with before they come here
+//   a decoder's   convolutions in 8 bits are packed layers "vae.NAME", their inputs in the order (tap row, tap column, channel)
 //   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."
 //
 // Everything but the zeros has a multiple of 64 bytes and the zeros come last of the packed ones, so that a mapped file is used in place.
@@ -29,7 +30,7 @@ extension Model {
     try writeSafetensors(
       tensors,
       metadata: [
-        ("format", "pt"), ("ditq.format", "\(RecordedConfig.formatVersion)"), ("ditq.packing", RecordedConfig.packing),
+        ("format", "pt"), ("ditq.format", decoder?.isQuantized == true ? "2" : "1"), ("ditq.packing", RecordedConfig.packing),
         ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
         ("ditq.calibration", calibration ?? "{}"), ("ditq.checksums", checksums + "}"),
       ], to: path)
@@ -71,8 +72,14 @@ extension Model {
     }
     others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
     others.append(TensorToWrite("pos_embed", dit.positions, [1, config.tokenCount, width]))
-    if decoder != nil {
-      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) {
+    if let decoder {
+      var replaced: [String] = []
+      for layer in decoder.convolutions {
+        guard let weights = layer.convolution.integers else { continue }
+        packed += weights.tensors(RecordedConfig.decoderPrefix + layer.name + ".weight")
+        replaced.append(layer.name + ".weight")
+      }
+      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { $0 == tensor.name }) {
         others.append(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
       }
     }
@@ -86,11 +93,15 @@ extension Model {
 
   private func packedLayersJSON() throws(DitqError) -> String {
     var text = "{"
-    for layer in dit.linears {
+    func add(_ name: String, _ weights: IntegerWeights?, activationBits: Int) throws(DitqError) {
       try checkMemory()
-      guard let weights = layer.linear.integers else { continue }
-      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(layer.name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)"
-      text += ", \"activation_bits\": \(layer.linear.activationBits)}"
+      guard let weights else { return }
+      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)"
+      text += ", \"activation_bits\": \(activationBits)}"
+    }
+    for layer in dit.linears { try add(layer.name, layer.linear.integers, activationBits: layer.linear.activationBits) }
+    for layer in decoder?.convolutions ?? [] {
+      try add(RecordedConfig.decoderPrefix + layer.name, layer.convolution.integers, activationBits: 8)
     }
     return text + "}"
   }

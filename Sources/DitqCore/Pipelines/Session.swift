@@ -169,10 +169,10 @@ struct SessionWorkspace {
     image = arena.floats(model.imageCount ?? 0)
     var scratchFloats = DiTWorkspace.scratch(config, tileRows: tileRows)
     if let decoder = model.decoder {
-      scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder.config, latentSize: config.latentSize, tileRows: tileRows))
+      scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder, latentSize: config.latentSize, tileRows: tileRows))
     }
     scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: scratchFloats)
     transformer = arena.overlapping { DiTWorkspace(&$0, config, images: images) }
-    decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder.config, latentSize: config.latentSize) } }
+    decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder, latentSize: config.latentSize) } }
   }
 }

@@ -50,6 +50,9 @@ package final class Bytes {
 
   deinit { if mapped { munmap(UnsafeMutableRawPointer(mutating: start), count) } }
 
+  /// After everything in a mapped file was read and copied: its pages need not stay in memory.
+  func forgetPages() { if mapped { ditqp_forget(start, count) } }
+
   package var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
 }
 

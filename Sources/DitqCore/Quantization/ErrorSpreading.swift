@@ -8,7 +8,41 @@
 // V is a Cholesky factor from the last row upwards; no inverse is needed. 1 % of the mean moment is added to the diagonal. Scales are those
 // of the weights before rounding. All sums have one order, so every machine makes the same model.
 
+/// The spreading among all inputs of a layer, or, where their moments are known by groups, within each group.
 struct ErrorSpreading {
+  private let groups: [InputGroup]
+  /// Neighbouring inputs of a group; a group has every `groups.count`th such run.
+  private let width: Int
+
+  init(_ moments: UnsafePointer<Float>, inputs: Int, factors: [Float]?, _ pool: ThreadPool) throws(DitqError) {
+    (groups, width) = ([try InputGroup(moments, inputs: inputs, factors: factors, pool)], inputs)
+  }
+
+  init(_ parts: [ErrorSpreading], width: Int) { (groups, self.width) = (parts.flatMap { $0.groups }, width) }
+
+  /// Rows [count][inputs] to the values whose levels are to be taken, by the scales [count][scale groups].
+  func adjust(_ rows: UnsafeMutablePointer<Float>, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
+    guard groups.count > 1 else { return groups[0].adjust(rows, count: count, scales, group: group) }
+    let inputs = groups[0].inputs, all = inputs * groups.count
+    let part = UnsafeMutablePointer<Float>.allocate(capacity: count * inputs)
+    defer { part.deallocate() }
+    for (index, member) in groups.enumerated() {
+      func forEachRun(_ body: (_ inLayer: UnsafeMutablePointer<Float>, _ inGroup: UnsafeMutablePointer<Float>) -> Void) {
+        for row in 0..<count {
+          for run in 0..<inputs / width {
+            body(rows + row * all + (run * groups.count + index) * width, part + row * inputs + run * width)
+          }
+        }
+      }
+      forEachRun { $1.update(from: $0, count: width) }
+      member.adjust(part, count: count, scales, group: inputs)
+      forEachRun { $0.update(from: $1, count: width) }
+    }
+  }
+}
+
+/// Inputs whose second moments are known.
+private struct InputGroup {
   let inputs: Int
   /// [inputs][inputs], row j: V[i][j] / V[j][j] for i < j.
   private let shares: UnsafeMutablePointer<Float>
@@ -30,7 +64,7 @@ struct ErrorSpreading {
       for j in i..<inputs { row[last - j] = Double(moments[j * inputs + i]) * factor * Double(factors?[j] ?? 1) }
       trace += row[last - i]
     }
-    let damping = max(ErrorSpreading.damping * trace / Double(inputs), Double(Float.leastNormalMagnitude))
+    let damping = max(InputGroup.damping * trace / Double(inputs), Double(Float.leastNormalMagnitude))
     for i in 0..<inputs { matrix[i * inputs + i] += damping }
     factorize(matrix, least: damping, pool)
     for j in 0..<inputs {

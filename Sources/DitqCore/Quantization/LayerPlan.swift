@@ -21,6 +21,10 @@ package struct LayerRule {
     (self.pattern, self.weightBits, self.weightGroup, self.activationBits) = (pattern, weightBits, weightGroup, activationBits)
   }
 
+  /// Rules of the decoder's layers begin with their prefix; no other is about them.
+  var isOfDecoder: Bool { pattern.starts(withBytesOf: LayerRule.decoderPrefix) }
+  static let decoderPrefix = "vae."
+
   func matches(_ name: String) -> Bool { isMatch(Array(pattern.utf8)[...], Array(name.utf8)[...]) }
 }
 

@@ -104,6 +104,9 @@ final class TensorCollection {
     return try TensorCollection(inverted ? chosen : chosen.map { $0.renamed(droppingPrefix: prefix) }, metadata: metadata, in: files)
   }
 
+  /// What was read of mapped files need not stay in memory.
+  func forgetPages() { for file in files { file.forgetPages() } }
+
   func find(_ name: String) -> Tensor? { index(of: name).map { tensors[$0] } }
 
   /// Where in `tensors` a name stands.

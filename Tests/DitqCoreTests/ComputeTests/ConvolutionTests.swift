@@ -13,6 +13,10 @@ private struct Case {
   let weights: [Float]
   let bias: [Float]
 
+  init(inputs: Int, outputs: Int, size: Int, weights: [Float], bias: [Float]) {
+    (self.inputs, self.outputs, self.size, self.weights, self.bias) = (inputs, outputs, size, weights, bias)
+  }
+
   init(_ inputs: Int, _ outputs: Int, _ size: Int) {
     (self.inputs, self.outputs, self.size) = (inputs, outputs, size)
     var random = SplitMix(UInt64(inputs * 1000 + outputs * 10 + size))
@@ -71,16 +75,89 @@ private func run(
   _ machine: Machine, _ x: [Float], _ convolution: Convolution, _ height: Int, _ width: Int, doubling: Bool, before: [Float]?
 ) -> [Float] {
   let input = Buffer(x), output = Buffer(count: height * width * convolution.outputs, filledWith: .nan)
+  let taps = Buffer(count: convolution.tapFloats, filledWith: .nan)
   if let before { for i in before.indices { output.floats[i] = before[i] } }
   machine.executor.convolve(
-    input.floats, convolution, height: height, width: width, doubling: doubling, accumulate: before != nil, into: output.floats)
-  #expect(input.isIntact && output.isIntact && machine.isIntact)
+    ConvolutionInput(pixels: input.floats, doubling: doubling), convolution, height: height, width: width, accumulate: before != nil,
+    into: output.floats, taps: taps.floats)
+  #expect(input.isIntact && output.isIntact && taps.isIntact && machine.isIntact)
   return output.values
 }
 
 private func machine(_ set: InstructionSet, threads: Int, _ convolution: Convolution) throws -> Machine {
-  let scratch = Executor.convolutionScratch(depth: convolution.depth, inputs: convolution.inputs, tileRows: Int(set.kernels.tile_rows))
-  return try Machine(set, threads: threads, scratchFloats: scratch)
+  try Machine(set, threads: threads, scratchFloats: Executor.convolutionScratch(convolution))
+}
+
+extension Case {
+  /// The same with weights and pixels as integers: exact sums, each block by the largest |x| under its kernels.
+  func expectedOnIntegers(_ x: [Float], _ height: Int, _ width: Int, doubling: Bool, before: [Float]?, _ weights: IntegerWeights) -> [Float]
+  {
+    let blocks = PixelBlocks(height: height, width: width, channels: inputs), limit = Float(min(8191, (1 << 29 - 1) / (127 * 9 * inputs)))
+    var result = before ?? [Float](repeating: 0, count: height * width * outputs)
+    func pixel(_ y: Int, _ x: Int) -> Int? {
+      guard (0..<height).contains(y) && (0..<width).contains(x) else { return nil }
+      return doubling ? y / 2 * (width / 2) + x / 2 : y * width + x
+    }
+    func number(_ output: Int, _ depth: Int) -> Int {
+      let place = output / 32 * weights.panelByteCount + depth / 4 * 128 + output % 32 * 4 + depth % 4
+      return Int(weights.numbers.load(fromByteOffset: place, as: Int8.self))
+    }
+    for index in 0..<blocks.count {
+      let block = blocks[index]
+      var largest: Float = 0
+      for y in block.rows.lowerBound - 1...block.rows.upperBound {
+        for column in block.columns.lowerBound - 1...block.columns.upperBound {
+          guard let pixel = pixel(y, column) else { continue }
+          for input in 0..<inputs { largest = max(largest, abs(x[pixel * inputs + input])) }
+        }
+      }
+      let scale = largest / limit, inverse = scale > 0 ? 1 / scale : 0
+      for y in block.rows {
+        for column in block.columns {
+          for output in 0..<outputs {
+            var sum = 0
+            for tap in 0..<9 {
+              guard let pixel = pixel(y + tap / 3 - 1, column + tap % 3 - 1) else { continue }
+              for input in 0..<inputs {
+                let q = (x[pixel * inputs + input] * inverse).rounded(.toNearestOrEven)
+                sum += Int(q) * number(output, tap * inputs + input)
+              }
+            }
+            let value = bias[output].addingProduct(Float(4 * sum), weights.scales[output] * (scale * 0.25))
+            let place = (y * width + column) * outputs + output
+            result[place] = before == nil ? value : value + result[place]
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// Runs `body` with the convolution on integers, its weights rounded.
+  func quantized<R>(_ body: (Convolution, IntegerWeights) throws -> R) throws -> R {
+    try loaded(.f32) { convolution in
+      guard case .floats(let panels) = convolution.weights else { preconditionFailure("loaded from floats") }
+      let rows = Buffer(count: outputs * convolution.depth)
+      for output in 0..<outputs {
+        for k in 0..<convolution.depth {
+          rows.floats[output * convolution.depth + k] = panels[(output / 32 * convolution.depth + k) * 32 + output % 32]
+        }
+      }
+      var measure = Arena()
+      _ = IntegerWeights(&measure, outputs: outputs, inputs: convolution.depth, bits: 8, group: 0)
+      let memory = Buffer(count: measure.peak / 4)
+      var arena = Arena(memory.floats)
+      let weights = IntegerWeights(&arena, outputs: outputs, inputs: convolution.depth, bits: 8, group: 0)
+      let matrix = StoredMatrix(floats: rows.floats, outputs: outputs, inputs: convolution.depth)
+      for panel in 0..<panelCount(outputs) {
+        weights.fillPanel(
+          panel, from: FoldedMatrix(matrix), WeightFormat(bits: 8, group: 0, method: .round), nil, instructionSets()[0].kernels)
+      }
+      defer { withExtendedLifetime((rows, memory)) {} }
+      let result = Convolution(inputs: inputs, outputs: outputs, size: size, weights: .integers(weights), bias: convolution.bias)
+      return try body(result, weights)
+    }
+  }
 }
 
 @Suite("Convolution")
@@ -126,13 +203,13 @@ struct ConvolutionTests {
 
   @Test("an image of several blocks of tiles is done whole, by any number of threads")
   func blocks() throws {
-    // Depth 576: a block is 8 tiles of 14 rows on AVX-512, 18 of 6 on AVX2, 28 of 4 elsewhere; 323 pixels are three blocks everywhere.
-    let example = Case(64, 5, 3), x = Matrix.random(17 * 19, 64, 4).values
+    // Blocks are 8 rows of 64 pixels: 19 by 70 are six.
+    let example = Case(64, 5, 3), x = Matrix.random(19 * 70, 64, 4).values
     try example.loaded(.f32) { convolution in
-      let expected = example.expected(x, 17, 19, doubling: false, before: nil)
+      let expected = example.expected(x, 19, 70, doubling: false, before: nil)
       for set in instructionSets() {
         for threads in [1, 2, 3, 5] {
-          let found = run(try machine(set, threads: threads, convolution), x, convolution, 17, 19, doubling: false, before: nil)
+          let found = run(try machine(set, threads: threads, convolution), x, convolution, 19, 70, doubling: false, before: nil)
           #expect(same(found, expected), "\(set.name), \(threads) threads")
         }
       }
@@ -146,6 +223,46 @@ struct ConvolutionTests {
     try example.loaded(type) { convolution in
       let found = run(try machine(instructionSets().last!, threads: 1, convolution), x, convolution, 5, 7, doubling: false, before: nil)
       #expect(same(found, expected))
+    }
+  }
+
+  @Test(
+    "on integers a convolution is the plain loop's to the bit, for any set, threads, sizes and blocks",
+    arguments: [(4, 3), (16, 32), (20, 40), (64, 5)], [false, true])
+  func integers(channels: (Int, Int), doubling: Bool) throws {
+    let example = Case(channels.0, channels.1, 3)
+    try example.quantized { convolution, weights in
+      for (height, width) in doubling ? [(2, 2), (6, 10), (18, 70)] : [(1, 1), (1, 2), (3, 1), (5, 7), (8, 8), (17, 67)] {
+        let pixels = doubling ? height / 2 * (width / 2) : height * width
+        let x = Matrix.random(pixels, example.inputs, 6).values
+        for before in [nil, Matrix.random(height * width, example.outputs, 7).values] {
+          let expected = example.expectedOnIntegers(x, height, width, doubling: doubling, before: before, weights)
+          for set in instructionSets() {
+            for threads in [1, 2, 5] {
+              let found = run(
+                try machine(set, threads: threads, convolution), x, convolution, height, width, doubling: doubling, before: before)
+              #expect(same(found, expected), "\(set.name), \(threads) threads, \(height) by \(width)")
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test("sums of the largest pixels and weights fit, and an image of zeros is the bias")
+  func extremes() throws {
+    let example = Case(inputs: 128, outputs: 4, size: 3, weights: [Float](repeating: 1, count: 4 * 128 * 9), bias: [0.5, -2, 0, 1])
+    try example.quantized { convolution, weights in
+      for value in [0, 3, -3] as [Float] {
+        let x = [Float](repeating: value, count: 9 * 128)
+        let expected = example.expectedOnIntegers(x, 3, 3, doubling: false, before: nil, weights)
+        for set in instructionSets() {
+          let found = run(try machine(set, threads: 1, convolution), x, convolution, 3, 3, doubling: false, before: nil)
+          #expect(same(found, expected), "\(set.name), all \(value)")
+        }
+        // All nine taps see the pixel in the middle.
+        #expect(abs(expected[4 * 4] - (9 * 128 * value + 0.5)) <= 9 * 128 * abs(value) * 1e-6)
+      }
     }
   }
 }
