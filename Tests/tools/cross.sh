@@ -12,7 +12,7 @@ target=${1:-} bare=${2:-}
 case $target in
   aarch64-linux-gnu)
     swift_target=aarch64-none-none-elf machine=()
-    kernels=(KernelsGeneric) ;;
+    kernels=(KernelsGeneric KernelsNEON:-march=armv8.2-a+dotprod KernelsI8MM:-march=armv8.2-a+dotprod+i8mm) ;;
   riscv64-linux-gnu)
     swift_target=riscv64-none-none-eabi machine=(-Xcc -march=rv64gc -Xcc -mabi=lp64d)
     kernels=(KernelsGeneric) ;;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -133,9 +134,10 @@ static inline int ditqp_has_avx512vnni(void) {
   const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
   return (b & (f | dq | bw | vl)) == (f | dq | bw | vl) && (c & vnni);
 }
-#else
-static inline int ditqp_has_avx2(void) { return 0; }
-static inline int ditqp_has_avx512vnni(void) { return 0; }
+#elif defined(__aarch64__)
+/* The dot product of Armv8.2, the 8-bit products of Armv8.6 beside it: bits that the kernel gives each process. */
+static inline int ditqp_has_neon_dot(void) { return (getauxval(AT_HWCAP) & (1ul << 20)) != 0; }
+static inline int ditqp_has_neon_i8mm(void) { return ditqp_has_neon_dot() && (getauxval(AT_HWCAP2) & (1ul << 13)) != 0; }
 #endif
 
 #endif
