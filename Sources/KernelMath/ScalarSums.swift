@@ -64,6 +64,6 @@ extension KernelSet {
   @inlinable @inline(__always)
   public func finish(to line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
     let sum = (sums * Kernels.load4(p.scales)).addingProduct(SIMD4(repeating: -p.zero), Kernels.load4(p.weightSums))
-    Kernels.write(sum * SIMD4(repeating: p.scale), line, p.bias)
+    Kernels.write(Kernels.load4(p.bias).addingProduct(sum, SIMD4(repeating: p.scale)), line, nil)
   }
 }

@@ -101,17 +101,27 @@ public protocol TileBody {
 }
 
 extension KernelSet {
-  /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
+  /// Runs a body for 1 to 4 rows: where little is known of the registers.
   @inlinable @inline(__always)
-  public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {
+  public static func chooseUpTo4<B: TileBody>(_ rows: Int, _ body: B) {
     switch rows {
     case 1: body.run(Rows1<B.Sums>.self)
     case 2: body.run(Rows2<B.Sums>.self)
     case 3: body.run(Rows3<B.Sums>.self)
-    case 4: body.run(Rows4<B.Sums>.self)
-    case 5: body.run(Rows5<B.Sums>.self)
-    default: body.run(Rows6<B.Sums>.self)
+    default: body.run(Rows4<B.Sums>.self)
     }
+  }
+
+  /// Runs a body for 1 to 5 rows.
+  @inlinable @inline(__always)
+  public static func chooseUpTo5<B: TileBody>(_ rows: Int, _ body: B) {
+    if rows == 5 { body.run(Rows5<B.Sums>.self) } else { chooseUpTo4(rows, body) }
+  }
+
+  /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
+  @inlinable @inline(__always)
+  public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {
+    if rows == 6 { body.run(Rows6<B.Sums>.self) } else { chooseUpTo5(rows, body) }
   }
 
   /// Runs a body for 1 to 14 rows: with 32 columns, 28 of thirty-two 512-bit registers are sums.

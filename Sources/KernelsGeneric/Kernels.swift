@@ -13,7 +13,7 @@ enum Generic: KernelSet {
     typealias Integers = PortableSums<Self>
   #endif
   static var tileRows: Int { 4 }
-  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo4(rows, body) }
 }
 
 @c @implementation

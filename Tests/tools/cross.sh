@@ -12,7 +12,8 @@ target=${1:-} bare=${2:-}
 case $target in
   aarch64-linux-gnu)
     swift_target=aarch64-none-none-elf machine=()
-    kernels=(KernelsGeneric KernelsNEON:-march=armv8.2-a+dotprod KernelsI8MM:-march=armv8.2-a+dotprod+i8mm) ;;
+    kernels=(KernelsGeneric KernelsNEON:-march=armv8.2-a+dotprod)
+    [ -n "$bare" ] || kernels+=(KernelsI8MM:-march=armv8.2-a+dotprod+i8mm) ;;
   riscv64-linux-gnu)
     swift_target=riscv64-none-none-eabi machine=(-Xcc -march=rv64gc -Xcc -mabi=lp64d)
     kernels=(KernelsGeneric) ;;
@@ -24,19 +25,21 @@ mkdir -p "$build/lib" "$build/modules"
 
 # ---- C ----
 
-c_modules=(CPlatform CPNG CKernels)
 c_flags=(-std=gnu11 -O2 -fPIC -ffunction-sections -Wall -Werror)
-[ -n "$bare" ] && c_modules=(CPlatform CKernels) && c_flags+=(-ffreestanding -DDITQ_BARE)
-[ -n "$bare" ] || Tests/tools/cross_libpng.sh "$target" "$build/sysroot"
-
-clang_flags=(-Xcc -fPIC -Xcc -isystem -Xcc "/usr/$target/include" ${bare:+-Xcc -DDITQ_BARE})
+if [ -n "$bare" ]; then # the modules are their headers
+  importer=(-Xcc -DDITQ_BARE -Xcc -ffreestanding)
+else
+  importer=(-Xcc -isystem -Xcc "/usr/$target/include")
+  Tests/tools/cross_libpng.sh "$target" "$build/sysroot"
+fi
 objects=()
-for module in "${c_modules[@]}"; do
-  include=$PWD/Sources/$module/include
-  mkdir -p "$build/modules/$module"
-  printf 'module %s {\n  umbrella header "%s/%s.h"\n  export *\n}\n' "$module" "$include" "$module" >"$build/modules/$module/module.modulemap"
-  clang_flags+=(-Xcc "-fmodule-map-file=$build/modules/$module/module.modulemap" -I "$include")
-  for source in "Sources/$module"/*.c; do
+for name in CPlatform CPNG CKernels; do
+  include=$PWD/Sources/$name/include
+  mkdir -p "$build/modules/$name"
+  printf 'module %s {\n  umbrella header "%s/%s.h"\n  export *\n}\n' "$name" "$include" "$name" >"$build/modules/$name/module.modulemap"
+  importer+=(-Xcc "-fmodule-map-file=$build/modules/$name/module.modulemap" -I "$include")
+  [ -n "$bare" ] && continue
+  for source in "Sources/$name"/*.c; do
     object=$build/$(basename "$source" .c).o
     "$target-gcc" "${c_flags[@]}" -I "$include" -I "$build/sysroot/include" -c "$source" -o "$object"
     objects+=("$object")
@@ -46,7 +49,8 @@ done
 # ---- Swift ----
 
 swift_flags=(-target "$swift_target" "${machine[@]}" -enable-experimental-feature Embedded -wmo -parse-as-library -swift-version 6
-  -package-name libditq -module-cache-path "$build/cache" -Xfrontend -function-sections -I "$build/modules" -I include "${clang_flags[@]}")
+  -package-name libditq -module-cache-path "$build/cache" -Xfrontend -function-sections -I "$build/modules" -I include -Xcc -fPIC -Xcc -fno-math-errno "${importer[@]}"
+  ${bare:+-D DITQ_BARE -Xfrontend -disable-stack-protector})
 
 # module NAME FLAG…: compiles Sources/NAME to an object file, with its .swiftmodule beside the others.
 module() {
@@ -71,8 +75,12 @@ done
 objects=("$build/Ditq.o" "$build/DitqCore.o" "$build/KernelMath.o" "${objects[@]}" "${kernel_objects[@]}")
 tables=$(dirname "$(dirname "$(readlink -f "$(command -v swiftc)")")")/lib/swift/embedded/$swift_target/libswiftUnicodeDataTables.a
 if [ -n "$bare" ]; then
+  # One object file, whose only names are those of ditq.h. The host's linker drops what nothing reaches.
+  "$target-ld" -r -o "$build/ditq.o" "${objects[@]}"
+  "$target-objcopy" --wildcard --keep-global-symbol 'ditq_*' "$build/ditq.o"
   rm -f "$build/libditq.a"
-  "$target-ar" -rcs "$build/libditq.a" "${objects[@]}"
+  "$target-ar" -rcs "$build/libditq.a" "$build/ditq.o"
+  echo "$build/libditq.a: $("$target-size" "$build/ditq.o" | awk 'END { print $1 }') bytes of code and constants"
 else
   library=$build/lib/libditq.so.1
   "$target-gcc" -shared -o "$library" "${objects[@]}" "$tables" -L "$build/sysroot/lib" -lpng16 -lm -Wl,-soname,libditq.so.1 \

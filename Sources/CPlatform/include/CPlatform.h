@@ -6,6 +6,10 @@
 #ifndef DITQ_CPLATFORM_H
 #define DITQ_CPLATFORM_H
 
+#if defined(DITQ_BARE)
+#include "../bare.h"
+#else
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -88,15 +92,6 @@ void ditqp_reserve_borrow(ditqp_reserve *reserve);
 /* 0 where the call of this thread lives on its reserve and cannot fill it up again. */
 int ditqp_memory_is_there(void);
 
-/* Tells the CPU that this is a waiting loop. */
-static inline void ditqp_pause(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 #if defined(__x86_64__)
 /* <cpuid.h> is not included: as a module it drags in headers that were compiled without _GNU_SOURCE. */
 static inline void ditqp_cpuid(unsigned leaf, unsigned *b, unsigned *c) {
@@ -139,5 +134,15 @@ static inline int ditqp_has_avx512vnni(void) {
 static inline int ditqp_has_neon_dot(void) { return (getauxval(AT_HWCAP) & (1ul << 20)) != 0; }
 static inline int ditqp_has_neon_i8mm(void) { return ditqp_has_neon_dot() && (getauxval(AT_HWCAP2) & (1ul << 13)) != 0; }
 #endif
+#endif /* DITQ_BARE */
+
+/* Tells the CPU that this is a waiting loop. */
+static inline void ditqp_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 #endif
