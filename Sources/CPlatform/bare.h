@@ -14,6 +14,10 @@ void free(void *memory);
 void *memcpy(void *target, const void *source, size_t size);
 int memcmp(const void *a, const void *b, size_t size);
 size_t strlen(const char *text);
+static inline void *aligned_alloc(size_t alignment, size_t size) {
+  void *memory;
+  return posix_memalign(&memory, alignment, size) == 0 ? memory : NULL;
+}
 static inline void *realloc(void *memory, size_t size) { return (void)memory, (void)size, NULL; }
 
 /* There is no reserve of small memory: the host gives enough, or Swift's own objects end the program. */

@@ -40,7 +40,9 @@ extension KernelSet {
   @inlinable @inline(__always) public static func operand(at panel: UnsafeRawPointer) -> Operand { (pairs(panel), pairs(panel + 8)) }
   @inlinable @inline(__always) static func pairs(_ p: UnsafeRawPointer) -> SIMD4<Int64> {
     var result = SIMD4<Int64>.zero
-    for i in 0..<4 { result[i] = Int64(p.load(fromByteOffset: i, as: Int8.self)) &+ Int64(p.load(fromByteOffset: i + 4, as: Int8.self)) &<< 32 }
+    for i in 0..<4 {
+      result[i] = Int64(p.load(fromByteOffset: i, as: Int8.self)) &+ Int64(p.load(fromByteOffset: i + 4, as: Int8.self)) &<< 32
+    }
     return result
   }
   @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Operand) {

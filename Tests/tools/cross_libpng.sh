@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # cross_libpng.sh TARGET FOLDER: sees that there is a libpng to link libditq with for another machine. Where the cross compiler finds none
-# (on Debian: libpng-dev of that architecture), zlib and libpng are built from Debian's source packages into FOLDER.
+# (on Debian: libpng-dev of that architecture), zlib and libpng are built from the distribution's source packages into FOLDER.
 set -euo pipefail
 target=$1 folder=$2
 [ -e "$folder/lib/libpng16.so" ] && exit 0
@@ -10,9 +10,12 @@ int main(void) { return png_access_version_number() == 0; }'
 
 mkdir -p "$folder/source/lists/partial" "$folder/source/cache/archives/partial" "$folder/lib" "$folder/include"
 cd "$folder/source"
-# apt-get fetches them and checks their signatures, by lists of its own: the system's are left as they are.
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-echo "deb-src [signed-by=$keys] http://deb.debian.org/debian bookworm main" >sources.list
+# apt-get fetches them from where the system's packages come from and checks their signatures, by lists of its own: the system's stay as they are.
+. /etc/os-release
+uri=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' "Codename: $VERSION_CODENAME" 2>/dev/null | head -1)
+keys=/usr/share/keyrings/$ID-archive-keyring.gpg
+[ -e "$keys" ] && keys="[signed-by=$keys]" || keys=
+echo "deb-src $keys ${uri:-http://deb.debian.org/debian} $VERSION_CODENAME main" >sources.list
 apt() { apt-get -qq -o Dir::Etc::SourceList="$PWD/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$PWD/lists" -o Dir::Cache="$PWD/cache" \
   -o APT::Sandbox::User="$(id -un)" "$@"; }
 if ! { apt update && apt source --download-only zlib libpng1.6; } >log 2>&1; then
