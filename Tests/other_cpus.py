@@ -30,7 +30,7 @@ from test_calls import png_decode  # noqa: E402
 
 def run(*command, **options):
     """Standard output of a command that must succeed."""
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT, timeout=300, **options)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT, timeout=1500, **options)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -169,14 +169,24 @@ def picture_in_python(folder):
     return (folder / "python.png").read_bytes()
 
 
-def picture_on_bare_metal(triple, cpu):
-    """(the file that came over the serial port, figures): the example, linked anew and run without a system."""
+def run_on_bare_metal(triple, cpu, main):
+    """(the program, what came over its serial port): the example with this file as its main program."""
     machine = triple.split("-")[0]
-    run("make", "-C", "examples/bare_metal", f"TARGET={triple}", f"STEPS={STEPS}")
-    program = ROOT / f".build-{triple}-bare/bare_metal-{STEPS}"
-    sections = {name: int(size) for name, size in re.findall(r"^\.(\w+)\s+(\d+)", run(f"{triple}-size", "-A", program), re.M)}
+    run("make", "-C", "examples/bare_metal", f"TARGET={triple}", f"STEPS={STEPS}", f"MAIN={main}")
+    program = ROOT / f".build-{triple}-bare/{main.stem}-{STEPS}"
     options = {"aarch64": ["-cpu", cpu], "riscv64": ["-cpu", cpu, "-bios", "none"]}[machine]
-    output = run(f"qemu-system-{machine}", "-M", "virt", *options, "-nographic", "-nic", "none", "-kernel", program, stdin=subprocess.DEVNULL)
+    return program, run(f"qemu-system-{machine}", "-M", "virt", *options, "-nographic", "-nic", "none", "-kernel", program, stdin=subprocess.DEVNULL)
+
+
+def check_refusals(triple, cpu):
+    _, output = run_on_bare_metal(triple, cpu, ROOT / "Tests/c/bare_refusals.c")
+    assert output.count("ok  ") == 5 and "FAILED" not in output, output
+
+
+def picture_on_bare_metal(triple, cpu):
+    """(the file that came over the serial port, figures)"""
+    program, output = run_on_bare_metal(triple, cpu, pathlib.Path("main.c"))
+    sections = {name: int(size) for name, size in re.findall(r"^\.(\w+)\s+(\d+)", run(f"{triple}-size", "-A", program), re.M)}
     figures = {name: int(value) for name, value in re.findall(r"^([a-z ]+): (\d+)\r?$", output, re.M)}
     figures["code"] = sections["text"] + sections["rodata"]
     figures["ram"] = sections["data"] + sections["bss"]
@@ -231,6 +241,7 @@ def main():
         looks = [pool.submit(look, triple) for triple in TRIPLES for look in (check_library, check_kernels, check_archive)]
         pictures = [(platform, pool.submit(picture, platform, folder), pool.submit(check_sets, platform, folder, expected)) for platform in PLATFORMS]
         bindings = [(f"x86-64, {name}", pool.submit(draw, folder)) for name, draw in [("C++", picture_in_cpp), ("Python", picture_in_python)]]
+        refusals = pool.submit(check_refusals, "aarch64-linux-gnu", "max")
         bare = [(f"bare metal, {triple.split('-')[0]} as {cpu}", pool.submit(picture_on_bare_metal, triple, cpu))
                 for triple, cpu in [("aarch64-linux-gnu", "max"), ("aarch64-linux-gnu", "cortex-a53"), ("riscv64-linux-gnu", "rv64")]]  # fmt: skip
         for look in looks:
@@ -240,6 +251,7 @@ def main():
             results.add_row(platform.name + ", C", results.check(f"{platform.name}: gen_png draws", file), has_texts=True)
         for name, file in bindings:
             results.add_row(name, results.check(f"{name} draws", file), has_texts=False)
+        results.check("bare metal: files, threads and PNG are refused in a sentence; what was closed is used again", refusals)
         for name, future in bare:
             sentence = lambda found: f"{name} draws: " + ", ".join(f"{what} {value}" for what, value in found[1].items())
             found = results.check(sentence, future)
