@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
 
-.PHONY: all demo test lib archive tool models gen_png bench-peers install clean setup setup-test format lint
+.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -23,8 +23,17 @@ demo: setup lib gen_png $(MODEL)
 	@$(BUILD)/gen_png --model $(MODEL) --class "red apple" --seed 7 -o red-apple.png
 	@echo "$(CURDIR)/red-apple.png"
 
-# The shipped library: Embedded Swift, stripped.
-lib: $(LIBRARY)
+# The shipped library: Embedded Swift, stripped. With TARGET=aarch64-linux-gnu or riscv64-linux-gnu the same for another machine, by Debian's
+# cross compiler; .build-TARGET-bare/libditq.a is that for a machine without a system.
+lib: $(if $(TARGET),.build-$(TARGET)/lib/libditq.so.1,$(LIBRARY))
+.build-%/lib/libditq.so.1: $(SWIFT_SOURCES) Tests/tools/cross.sh
+	@Tests/tools/setup.sh gcc-$*
+	Tests/tools/cross.sh $*
+.build-%-bare/libditq.a: $(SWIFT_SOURCES) Tests/tools/cross.sh
+	@Tests/tools/setup.sh gcc-$*
+	Tests/tools/cross.sh $* --bare
+OTHER_CPUS := aarch64-linux-gnu riscv64-linux-gnu
+other-libraries: $(OTHER_CPUS:%=.build-%/lib/libditq.so.1) $(OTHER_CPUS:%=.build-%-bare/libditq.a)
 $(LIBRARY): $(SWIFT_SOURCES) | setup
 	DITQ_EMBEDDED=1 swift build -c release --product ditq --scratch-path $(BUILD)
 	@mkdir -p $(LIBDIR)
@@ -90,7 +99,8 @@ setup:
 PYTHON_TESTS := numpy,pytest,setuptools,wheel
 comma := ,
 setup-test: setup
-	@Tests/tools/setup.sh abigail-tools gcc g++ cmake python3 python3-pip
+	@Tests/tools/setup.sh abigail-tools gcc g++ cmake python3 python3-pip $(OTHER_CPUS:%=gcc-%) qemu-user-static
+	@Tests/tools/setup.sh --no-install-recommends qemu-system-arm qemu-system-misc
 	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || python3 -m pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)) || \
 	  python3 -m pip install --quiet --break-system-packages $(subst $(comma), ,$(PYTHON_TESTS))
 

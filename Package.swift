@@ -30,11 +30,19 @@ func kernels(_ name: String, features: [String]) -> Target {
       + [.unsafeFlags(features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .debug))])
 }
 
-let kernelTargets: [Target] = [
-  kernels("KernelsGeneric", features: []),
-  kernels("KernelsAVX2", features: ["avx2", "fma", "f16c"]),
-  kernels("KernelsAVX512", features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"]),
-]
+#if arch(arm64)
+  let kernelTargets = [
+    kernels("KernelsGeneric", features: []),
+    kernels("KernelsNEON", features: ["arch=armv8.2-a+dotprod"]),
+    kernels("KernelsI8MM", features: ["arch=armv8.2-a+dotprod+i8mm"]),
+  ]
+#else
+  let kernelTargets = [
+    kernels("KernelsGeneric", features: []),
+    kernels("KernelsAVX2", features: ["avx2", "fma", "f16c"]),
+    kernels("KernelsAVX512", features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"]),
+  ]
+#endif
 
 let libraryLinking: [LinkerSetting] = [
   .unsafeFlags(

@@ -52,6 +52,8 @@ part "regular library and tool" bash -c 'for product in ditq ditq-tool; do
   swift build -c release -Xswiftc -enable-testing --scratch-path .build-test --product $product && echo "ok  $product" || exit 1
 done'
 part "install" Tests/install.sh
+part "other CPUs" Tests/other_cpus.py
+grep '^|' "$log"
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 

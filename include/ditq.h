@@ -302,7 +302,9 @@ typedef struct ditq_session_options {
   void *DITQ_NULLABLE arena;  /* 64-byte aligned memory to work in instead of allocating: see ditq_session_memory */
   size_t arena_size;
 } ditq_session_options;
-enum { DITQ_ISA_BEST = 0, DITQ_ISA_GENERIC = 1, DITQ_ISA_AVX2 = 2, DITQ_ISA_AVX512VNNI = 3 };
+enum { DITQ_ISA_BEST = 0, DITQ_ISA_GENERIC = 1, DITQ_ISA_AVX2 = 2, DITQ_ISA_AVX512VNNI = 3,
+       DITQ_ISA_NEON_DOT = 4,   /* aarch64 with the dot product of Armv8.2 */
+       DITQ_ISA_NEON_I8MM = 5 };/* and the 8-bit matrix multiplication of Armv8.6 */
 
 /* Exactly how many bytes a session with these options works in. */
 ditq_status ditq_session_memory(const ditq_model *DITQ_NONNULL model, const ditq_session_options *DITQ_NULLABLE options, size_t *DITQ_NONNULL size,

@@ -46,7 +46,7 @@ extension KernelSet {
   static func accumulate<T: Tile>(
     _: T.Type, _ tile: UnsafeRawPointer, _ panel: UnsafeRawPointer, _ steps: Int, _ ahead: inout Ahead
   ) -> T {
-    var sums = T()
+    var sums = T(), columns = T.Sums.Columns()
     var a = tile
     var b = panel
     let end = tile + steps * T.rows * 4
@@ -56,11 +56,14 @@ extension KernelSet {
       let stop = next < end ? next : end
       repeat {
         ahead.askForPanel()
-        sums.step(a, T.Sums.operand(at: b))
+        let operand = T.Sums.operand(at: b)
+        sums.step(a, operand)
+        columns.step(operand)
         a += T.rows * 4
         b += 128
       } while a < stop
     } while a < end
+    sums.add(columns)
     return sums
   }
 }

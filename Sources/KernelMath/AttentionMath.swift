@@ -52,7 +52,7 @@ extension KernelSet {
     _ scale: UnsafeMutablePointer<Float>
   ) {
     let sum = exponentials(x, factor, count)
-    quantizeRow(UnsafePointer(x), 0, count, 1 / 255, 0, UnsafeMutableRawPointer(place), tileRows, 0)
+    quantizeRow(UnsafePointer(x), 0, count, 1 / 255, 0, UnsafeMutableRawPointer(place), tileRows, tileMask)
     let words = (count + 3) / 4
     if words % 2 == 1 { (UnsafeMutableRawPointer(place) + words * tileRows * 4).storeBytes(of: 0, as: UInt32.self) }
     scale.pointee = 1 / (255 * sum)

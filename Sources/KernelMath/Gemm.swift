@@ -133,6 +133,6 @@ extension KernelSet {
     let target = UnsafeMutableRawPointer(g.tiles + offset) + (row - first) * 4
     let q = quantized(x, inverse(g.next_scales[row]), Lanes(repeating: g.next_zeros[row]))
     let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
-    for word in 0..<count / 4 { (target + word * 4 * rows).storeBytes(of: words[word], as: UInt32.self) }
+    for word in 0..<count / 4 { (target + word * 4 * rows).storeBytes(of: words[word] ^ tileMask, as: UInt32.self) }
   }
 }

@@ -11,6 +11,8 @@ public protocol KernelSet {
   associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.
   static var tileRows: Int { get }
+  /// The 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80, which makes signed ones of them, each less 128.
+  static var tileSign: UInt8 { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
   /// Quantized numbers of four rows: see Quantize.swift.
@@ -20,4 +22,10 @@ public protocol KernelSet {
   static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>)
   /// The same with one of a few tiles, which has at least so many.
   static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B)
+}
+
+extension KernelSet {
+  @inlinable @inline(__always) public static var tileSign: UInt8 { 0 }
+  /// For four numbers at once.
+  @inlinable @inline(__always) static var tileMask: UInt32 { UInt32(tileSign) &* 0x0101_0101 }
 }

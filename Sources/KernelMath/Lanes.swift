@@ -26,11 +26,18 @@ extension KernelSet {
   /// Calls `body` for sixteen elements at a time; the last call may have fewer.
   @inlinable @inline(__always) public static func forEachLanes(_ count: Int, _ body: (_ start: Int, _ count: Int) -> Void) {
     var i = 0
-    while i + 16 <= count {
-      body(i, 16)
-      i += 16
-    }
-    if i < count { body(i, count - i) }
+    #if arch(riscv64)  // no vectors: once is long enough
+      while i < count {
+        body(i, count - i < 16 ? count - i : 16)
+        i += 16
+      }
+    #else
+      while i + 16 <= count {
+        body(i, 16)
+        i += 16
+      }
+      if i < count { body(i, count - i) }
+    #endif
   }
 
   /// The same with the body once, for one that is long: where it is exp, two of it would be half of a kernel's code.

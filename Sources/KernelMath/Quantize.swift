@@ -36,7 +36,7 @@ extension KernelSet {
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
     _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
   ) {
-    let target = UnsafeMutableRawPointer(tile), mask: UInt32 = isSigned ? 0x8080_8080 : 0
+    let target = UnsafeMutableRawPointer(tile), mask = isSigned ? 0x8080_8080 : tileMask
     let whole = count % 2 == 0 ? depth & ~15 : 0
     if whole > 0 && count == 4 {
       quantizeTogether(rows, 4, tileRows, whole, scales, zeros, target, mask) { $1.storeBytes(of: $0, as: SIMD4<UInt32>.self) }

@@ -7,16 +7,36 @@
 
 import CKernels
 
+/// What the rows of a tile have in common: sums of the panel's numbers, for a set whose products need them.
+public protocol ColumnSums {
+  associatedtype Operand
+  init()
+  mutating func step(_ b: Operand)
+}
+
+/// Most sets need none.
+@frozen public struct NoColumnSums<Operand>: ColumnSums {
+  @inlinable @inline(__always) public init() {}
+  @inlinable @inline(__always) public mutating func step(_ b: Operand) {}
+}
+
 /// The sums of one row over some of a panel's 32 columns.
 public protocol RowSums {
   /// The panel's numbers of one step.
   associatedtype Operand
+  associatedtype Columns: ColumnSums = NoColumnSums<Operand> where Columns.Operand == Operand
   /// Columns.
   static var width: Int { get }
   init()
   static func operand(at panel: UnsafeRawPointer) -> Operand
   /// Adds the products of the row's 4 bytes at `a`.
   mutating func step(_ a: UnsafeRawPointer, _ b: Operand)
+  /// After the last step.
+  mutating func add(_ columns: Columns)
+}
+
+extension RowSums where Columns == NoColumnSums<Operand> {
+  @inlinable @inline(__always) public mutating func add(_ columns: Columns) {}
 }
 
 /// The sums of some rows.
@@ -25,6 +45,7 @@ public protocol Tile {
   static var rows: Int { get }
   init()
   mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand)
+  mutating func add(_ columns: Sums.Columns)
   /// Gives each row's sums to `body`, the first row being number `first`.
   func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void)
 }
@@ -34,6 +55,7 @@ public protocol Tile {
   @inlinable @inline(__always) public static var rows: Int { 1 }
   @inlinable @inline(__always) public init() { sums = Sums() }
   @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) { sums.step(a, b) }
+  @inlinable @inline(__always) public mutating func add(_ columns: Sums.Columns) { sums.add(columns) }
   @inlinable @inline(__always) public func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void) { body(first, sums) }
 }
 
@@ -46,6 +68,10 @@ public protocol Tile {
   @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) {
     upper.step(a, b)
     lower.step(a + Upper.rows * 4, b)
+  }
+  @inlinable @inline(__always) public mutating func add(_ columns: Sums.Columns) {
+    upper.add(columns)
+    lower.add(columns)
   }
   @inlinable @inline(__always) public func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void) {
     upper.forEachRow(from: first, body)
@@ -75,7 +101,7 @@ public protocol TileBody {
 }
 
 extension KernelSet {
-  /// Runs a body for 1 to 4 rows: for sixteen 128-bit registers.
+  /// Runs a body for 1 to 4 rows: where little is known of the registers.
   @inlinable @inline(__always)
   public static func chooseUpTo4<B: TileBody>(_ rows: Int, _ body: B) {
     switch rows {
@@ -86,17 +112,16 @@ extension KernelSet {
     }
   }
 
+  /// Runs a body for 1 to 5 rows.
+  @inlinable @inline(__always)
+  public static func chooseUpTo5<B: TileBody>(_ rows: Int, _ body: B) {
+    if rows == 5 { body.run(Rows5<B.Sums>.self) } else { chooseUpTo4(rows, body) }
+  }
+
   /// Runs a body for 1 to 6 rows: for sixteen 256-bit or thirty-two 128-bit registers.
   @inlinable @inline(__always)
   public static func chooseUpTo6<B: TileBody>(_ rows: Int, _ body: B) {
-    switch rows {
-    case 1: body.run(Rows1<B.Sums>.self)
-    case 2: body.run(Rows2<B.Sums>.self)
-    case 3: body.run(Rows3<B.Sums>.self)
-    case 4: body.run(Rows4<B.Sums>.self)
-    case 5: body.run(Rows5<B.Sums>.self)
-    default: body.run(Rows6<B.Sums>.self)
-    }
+    if rows == 6 { body.run(Rows6<B.Sums>.self) } else { chooseUpTo5(rows, body) }
   }
 
   /// Runs a body for 1 to 14 rows: with 32 columns, 28 of thirty-two 512-bit registers are sums.

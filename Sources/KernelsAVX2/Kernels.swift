@@ -51,6 +51,7 @@ struct PairSums: IntegerSums {
 public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX2.tileRows),
+    tile_sign: AVX2.tileSign,
     gemm: { AVX2.gemm($0!.pointee) },
     gemm_u8: { AVX2.gemm($0!) },
     gemm_weight_only: { AVX2.gemmWeightOnly($0!, $1, $2!) },

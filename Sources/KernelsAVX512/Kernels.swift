@@ -48,6 +48,7 @@ struct DotSums: IntegerSums {
 public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX512.tileRows),
+    tile_sign: AVX512.tileSign,
     gemm: { AVX512.gemm($0!.pointee) },
     gemm_u8: { AVX512.gemm($0!) },
     gemm_weight_only: { AVX512.gemmWeightOnly($0!, $1, $2!) },

@@ -1,12 +1,17 @@
-// The kernels for any CPU: portable vectors, as wide as the compiler's baseline allows.
+// The kernels for any CPU: portable vectors, as wide as the compiler's baseline allows, or scalars where it has none.
 // The loops are KernelMath's, specialized for the type below and compiled for this CPU; only the C function is called from outside.
 
 import CKernels
 import KernelMath
 
 enum Generic: KernelSet {
-  typealias Floats = OneVector<Self>
-  typealias Integers = PortableSums<Self>
+  #if arch(riscv64)
+    typealias Floats = FourFloats<Self>
+    typealias Integers = PairedIntegers<Self>
+  #else
+    typealias Floats = OneVector<Self>
+    typealias Integers = PortableSums<Self>
+  #endif
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 4 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo4(rows, body) }
@@ -17,6 +22,7 @@ enum Generic: KernelSet {
 public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(Generic.tileRows),
+    tile_sign: Generic.tileSign,
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
     gemm_weight_only: { Generic.gemmWeightOnly($0!, $1, $2!) },

@@ -1,7 +1,9 @@
 #!/bin/sh
-# setup.sh PACKAGE…: sees that Debian packages are there; installs what is missing where that is allowed, else prints the one line that does.
+# setup.sh [--no-install-recommends] PACKAGE…: sees that Debian packages are there; installs what is missing where that is allowed, else prints the one line that does.
 set -eu
 command -v swift >/dev/null || { echo "swift: Swift 6.3.1 is needed: https://www.swift.org/install/linux" >&2; exit 1; }
+option=
+case $1 in --*) option=$1 && shift ;; esac
 missing=
 for package in "$@"; do
   case $package in # what counts is the thing, not who installed it
@@ -9,6 +11,10 @@ for package in "$@"; do
     python3-pip) python3 -m pip --version >/dev/null 2>&1 || missing="$missing $package" ;;
     abigail-tools) command -v abidiff >/dev/null || missing="$missing $package" ;;
     binutils) command -v readelf >/dev/null || missing="$missing $package" ;;
+    gcc-*-linux-gnu) command -v "${package#gcc-}-gcc" >/dev/null || missing="$missing $package" ;;
+    qemu-user-static) command -v qemu-aarch64-static >/dev/null || missing="$missing $package" ;;
+    qemu-system-arm) command -v qemu-system-aarch64 >/dev/null || missing="$missing $package" ;;
+    qemu-system-misc) command -v qemu-system-riscv64 >/dev/null || missing="$missing $package" ;;
     *) command -v "$package" >/dev/null || missing="$missing $package" ;;
   esac
 done
@@ -16,8 +22,8 @@ done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   export DEBIAN_FRONTEND=noninteractive
   # shellcheck disable=SC2086
-  apt-get install -y -q $missing >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get install -y -q $missing >/dev/null; }
+  apt-get install -y -q $option $missing >/dev/null 2>&1 || { apt-get update -q >/dev/null && apt-get install -y -q $option $missing >/dev/null; }
 else
-  echo "missing:$missing. Install with: sudo apt-get install -y$missing" >&2
+  echo "missing:$missing. Install with: sudo apt-get install -y $option$missing" >&2
   exit 1
 fi

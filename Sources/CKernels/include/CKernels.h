@@ -12,6 +12,8 @@
 #include <stdint.h>
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14 };
@@ -44,7 +46,7 @@ typedef struct ditqk_gemm {
 
 /*
  * One panel of integers: output = epilogue(row scale · (Σ over groups: scale · Σ q·p  −  row zero · weight sum)), the inner sum exact.
- *   tiles  [depth / 4][rows][4] of q, 0 … 255;  panel  [depth / 4][32][4] of p, −127 … 127
+ *   tiles  [depth / 4][rows][4] of q, 0 … 255, exclusive-or tile_sign;  panel  [depth / 4][32][4] of p, −127 … 127
  */
 typedef struct ditqk_gemm_u8 {
   const uint8_t *tiles;
@@ -111,6 +113,7 @@ enum { DITQK_F32 = 0, DITQK_F16 = 1, DITQK_BF16 = 2 };
 
 typedef struct ditqk_kernels {
   int32_t tile_rows;
+  uint8_t tile_sign;         /* 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80 for numbers less 128 */
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
   /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)), each sum a chain as in gemm. The
@@ -262,10 +265,27 @@ static inline ditqk_i16x16 ditqk_widen_repeated(uint32_t a) { return (ditqk_i16x
 static inline ditqk_i32x8 ditqk_multiply_pairs(ditqk_i16x16 a, ditqk_i16x16 b) { return (ditqk_i32x8)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 #endif
 
+/* Four sums of four products of a byte vector with `a` repeated: signed with signed ones, or signed with unsigned. */
+typedef int32_t ditqk_i32x4 __attribute__((ext_vector_type(4)));
+typedef int8_t ditqk_i8x16 __attribute__((ext_vector_type(16)));
+#if defined(__ARM_FEATURE_DOTPROD)
+static inline ditqk_i32x4 ditqk_dot_signed(ditqk_i32x4 sums, uint32_t a, ditqk_i8x16 b) {
+  return (ditqk_i32x4)vdotq_s32((int32x4_t)sums, vreinterpretq_s8_u32(vdupq_n_u32(a)), (int8x16_t)b);
+}
+#endif
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+static inline ditqk_i32x4 ditqk_dot_unsigned(ditqk_i32x4 sums, uint32_t a, ditqk_i8x16 b) {
+  return (ditqk_i32x4)vusdotq_s32((int32x4_t)sums, vreinterpretq_u8_u32(vdupq_n_u32(a)), (int8x16_t)b);
+}
+#endif
+
 void ditqk_generic(ditqk_kernels *table);
 #if defined(__x86_64__)
 void ditqk_avx2(ditqk_kernels *table);   /* needs AVX2, FMA, F16C */
 void ditqk_avx512(ditqk_kernels *table); /* needs AVX-512 F, DQ, BW, VL, VNNI */
+#elif defined(__aarch64__)
+void ditqk_neon(ditqk_kernels *table); /* needs the dot product of Armv8.2 */
+void ditqk_i8mm(ditqk_kernels *table); /* and the 8-bit matrix multiplication of Armv8.6 */
 #endif
 
 #endif

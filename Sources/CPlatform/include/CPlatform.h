@@ -6,6 +6,10 @@
 #ifndef DITQ_CPLATFORM_H
 #define DITQ_CPLATFORM_H
 
+#if defined(DITQ_BARE)
+#include "../bare.h"
+#else
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -90,15 +95,6 @@ void ditqp_reserve_borrow(ditqp_reserve *reserve);
 /* 0 where the call of this thread lives on its reserve and cannot fill it up again. */
 int ditqp_memory_is_there(void);
 
-/* Tells the CPU that this is a waiting loop. */
-static inline void ditqp_pause(void) {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  __asm__ volatile("yield");
-#endif
-}
-
 #if defined(__x86_64__)
 /* <cpuid.h> is not included: as a module it drags in headers that were compiled without _GNU_SOURCE. */
 static inline void ditqp_cpuid(unsigned leaf, unsigned *b, unsigned *c) {
@@ -136,9 +132,20 @@ static inline int ditqp_has_avx512vnni(void) {
   const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;
   return (b & (f | dq | bw | vl)) == (f | dq | bw | vl) && (c & vnni);
 }
-#else
-static inline int ditqp_has_avx2(void) { return 0; }
-static inline int ditqp_has_avx512vnni(void) { return 0; }
+#elif defined(__aarch64__)
+/* The dot product of Armv8.2, the 8-bit products of Armv8.6 beside it: bits that the kernel gives each process. */
+static inline int ditqp_has_neon_dot(void) { return (getauxval(AT_HWCAP) & (1ul << 20)) != 0; }
+static inline int ditqp_has_neon_i8mm(void) { return ditqp_has_neon_dot() && (getauxval(AT_HWCAP2) & (1ul << 13)) != 0; }
 #endif
+#endif /* DITQ_BARE */
+
+/* Tells the CPU that this is a waiting loop. */
+static inline void ditqp_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
 
 #endif

@@ -16,6 +16,17 @@ package struct InstructionSet: Sendable {
       InstructionSet(number: 2, name: "AVX2", isPresent: { ditqp_has_avx2() != 0 }, fill: { ditqk_avx2($0) }),
       InstructionSet(number: 3, name: "AVX-512 VNNI", isPresent: { ditqp_has_avx512vnni() != 0 }, fill: { ditqk_avx512($0) }),
     ]
+  #elseif arch(arm64) && DITQ_BARE  // where code is counted
+    private static let table = [
+      InstructionSet(number: 1, name: "generic", isPresent: { true }, fill: { ditqk_generic($0) }),
+      InstructionSet(number: 4, name: "NEON dot product", isPresent: { ditqp_has_neon_dot() != 0 }, fill: { ditqk_neon($0) }),
+    ]
+  #elseif arch(arm64)
+    private static let table = [
+      InstructionSet(number: 1, name: "generic", isPresent: { true }, fill: { ditqk_generic($0) }),
+      InstructionSet(number: 4, name: "NEON dot product", isPresent: { ditqp_has_neon_dot() != 0 }, fill: { ditqk_neon($0) }),
+      InstructionSet(number: 5, name: "NEON I8MM", isPresent: { ditqp_has_neon_i8mm() != 0 }, fill: { ditqk_i8mm($0) }),
+    ]
   #else
     private static let table = [InstructionSet(number: 1, name: "generic", isPresent: { true }, fill: { ditqk_generic($0) })]
   #endif

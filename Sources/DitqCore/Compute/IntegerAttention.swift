@@ -109,7 +109,7 @@ private struct PackIntegers: ParallelJob {
   }
 
   private func packKeys(_ keys: UnsafePointer<Float>, _ panels: IntegerPanels, _ room: IntegerAttentionScratch) {
-    room.queries.initialize(repeating: 1, count: panels.depth)
+    room.queries.initialize(repeating: 1 ^ kernels.tile_sign, count: panels.depth)
     (room.scales[0], room.zeros[0]) = (1, 0)
     for panel in 0..<panelCount(input.tokens) {
       let first = panel * panelColumns, count = min(panelColumns, input.tokens - first), scales = panels.scales + first

@@ -12,7 +12,8 @@ func systemReason(_ number: CInt = ditqp_errno()) -> String {
 
 private func failure(_ doing: String, _ path: String) -> DitqError {
   let number = ditqp_errno()
-  return DitqError(number == ENOENT || number == ENOTDIR ? .notFound : .ioFailed, "\(path): cannot \(doing): \(systemReason(number))")
+  let status: Status = number == ENOENT || number == ENOTDIR ? .notFound : number == ENOSYS ? .unsupported : .ioFailed
+  return DitqError(status, "\(path): cannot \(doing): \(systemReason(number))")
 }
 
 /// Bytes that stay where they are for as long as the object lives: a mapped file, memory that the host keeps, or a block.

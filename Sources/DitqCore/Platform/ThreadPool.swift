@@ -34,7 +34,9 @@ final class ThreadPool {
       guard result == 0 else {
         context.release()
         crew.stop(joining: workers)
-        throw DitqError(.outOfMemory, "threads: thread \(number + 1) of \(threads) could not be started: \(systemReason(result))")
+        throw DitqError(
+          result == ENOSYS ? .unsupported : .outOfMemory,
+          "threads: thread \(number + 1) of \(threads) could not be started: \(systemReason(result))")
       }
       workers.append(thread)
     }

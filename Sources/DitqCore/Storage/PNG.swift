@@ -85,6 +85,7 @@ private func encode(_ image: PNGImage, into output: inout Output) throws(DitqErr
   case CInt(DITQPNG_OK): return
   case CInt(DITQPNG_OUT_OF_MEMORY):
     throw DitqError(.outOfMemory, "PNG of \(image.width) × \(image.height) pixels: memory ran out while encoding")
+  case CInt(DITQPNG_ABSENT): throw DitqError(.unsupported, "PNG: this build has no libpng")
   default: throw DitqError(.internalError, "libpng: \(message.withUnsafeBufferPointer { String(cString: $0.baseAddress!) })")
   }
 }

@@ -25,7 +25,7 @@ Status = IntEnum(
 )
 Phase = IntEnum("Phase", "LOAD CALIBRATE QUANTIZE DENOISE DECODE", start=0)
 Compatibility = IntEnum("Compatibility", "AUTO OFFICIAL DIFFUSERS", start=0)
-Isa = IntEnum("Isa", "BEST GENERIC AVX2 AVX512VNNI", start=0)
+Isa = IntEnum("Isa", "BEST GENERIC AVX2 AVX512VNNI NEON_DOT NEON_I8MM", start=0)
 Sampler = IntEnum("Sampler", "AUTO DDIM DDPM DPMPP_2M FLOW_EULER", start=0)
 Random = IntEnum("Random", "TORCH PHILOX", start=0)
 ActivationMode = IntEnum("ActivationMode", "AUTO STATIC STATIC_PER_STEP DYNAMIC_PER_TOKEN NONE", start=0)

@@ -1,0 +1,52 @@
+// The kernels for Armv8.2 with its dot product of signed bytes: five rows and the sums of the panel fill 24 of 32 registers.
+// The loops are KernelMath's, specialized for the type below and compiled for this CPU; only the C function is called from outside.
+
+import CKernels
+import KernelMath
+
+enum NEON: KernelSet {
+  typealias Floats = OneVector<Self>
+  typealias Integers = QuadSums<Self, SignedDot>
+  typealias Words = OneWordVector<Self>
+  static var tileRows: Int { 5 }
+  static var tileSign: UInt8 { 0x80 }
+  @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo5(rows, body) }
+  @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { body.run(Rows5<B.Sums>.self) }
+}
+
+enum SignedDot: QuadDot {
+  static var isSigned: Bool { true }
+  @inline(__always) static func dot(_ sums: SIMD4<Int32>, _ a: UInt32, _ b: SIMD16<Int8>) -> SIMD4<Int32> { ditqk_dot_signed(sums, a, b) }
+}
+
+@c @implementation
+public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
+  table.pointee = ditqk_kernels(
+    tile_rows: Int32(NEON.tileRows),
+    tile_sign: NEON.tileSign,
+    gemm: { NEON.gemm($0!.pointee) },
+    gemm_u8: { NEON.gemm($0!) },
+    gemm_weight_only: { NEON.gemmWeightOnly($0!, $1, $2!) },
+    convolve: { NEON.convolve($0!) },
+    winograd_tiles: { NEON.winogradTiles($0!) },
+    winograd_sums: { NEON.winogradSums($0!) },
+    winograd_output: { NEON.winogradOutput($0!) },
+    winograd_taps: { NEON.winogradTaps($0!, $1, $2!) },
+    quantize_words: { NEON.quantizeWords($0!, $1, $2, $3!, $4) },
+    row_range: { NEON.rowRange($0!, $1, $2!, $3!) },
+    row_magnitude: { NEON.rowMagnitude($0!, $1) },
+    quantize_rows: { NEON.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
+    quantize_columns: { NEON.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
+    softmax_quantized: { NEON.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
+    expand_panel: { NEON.expandPanel($0!, $1!, $2, $3, $4!) },
+    dequantize_panel: { NEON.dequantizePanel($0!, $1!, $2, $3, $4!) },
+    pack_rows: { NEON.packRows($0!, $1, $2, $3!, $4) },
+    pack_panel: { NEON.packPanel($0!, $1, $2, $3, $4!) },
+    copy_panel: { NEON.copyPanel($0!, $1, $2, $3, $4!) },
+    convert: { NEON.convert($0!, $1, $2, $3!) },
+    modulate: { NEON.modulate($0!, $1!, $2!, $3, $4, $5!) },
+    softmax: { NEON.softmax($0!, $1, $2) },
+    silu: { NEON.siluRow($0!, $1, $2!) },
+    column_moments: { NEON.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
+    normalize: { NEON.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
+}
