@@ -13,8 +13,8 @@ extension KernelSet {
     var i = 0
     while i + 32 <= depth {
       // Rows are read for the first time here, and the hardware does not look beyond a page.
-      ditqk_prefetch_read(x + i + 1024)
-      ditqk_prefetch_read(x + i + 1040)
+      ditqk_prefetch_later(x + i + 4096)
+      ditqk_prefetch_later(x + i + 4112)
       let values = load(x + i), others = load(x + i + 16)
       (low, high) = (smaller(low, values), larger(high, values))
       (otherLow, otherHigh) = (smaller(otherLow, others), larger(otherHigh, others))

@@ -25,7 +25,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_sign: Generic.tileSign,
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
-    gemm_weight_only: { Generic.gemmWeightOnly($0!, $1, $2!) },
+    gemm_weight_only: nil,  // memory is not what such a CPU waits for
     convolve: { Generic.convolve($0!) },
     winograd_tiles: { Generic.winogradTiles($0!) },
     winograd_sums: { Generic.winogradSums($0!) },

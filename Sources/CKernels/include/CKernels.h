@@ -116,8 +116,9 @@ typedef struct ditqk_kernels {
   uint8_t tile_sign;         /* 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80 for numbers less 128 */
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
-  /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)), each sum a chain as in gemm. The
-     arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few rows. */
+  /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)),
+     each sum a chain as in gemm. The arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few rows. NULL where a set
+     has none, and weights are turned to floats beforehand. */
   void (*gemm_weight_only)(const float *tile, intptr_t inputs, const ditqk_gemm_u8 *arguments);
   void (*convolve)(const ditqk_convolution *arguments);
   /* The three parts of a block: pixels to tiles, tiles · panel to sums, sums to the output. */
@@ -231,6 +232,8 @@ static inline ditqk_f32x16 ditqk_high_pairs(ditqk_f32x16 x, ditqk_f32x16 y) {
 
 /* Asks for a line of memory that will be read, so that nothing waits for it then. */
 static inline void ditqk_prefetch_read(const void *p) { __builtin_prefetch(p, 0); }
+/* The same for one that will be read later, into the second-level cache. */
+static inline void ditqk_prefetch_later(const void *p) { __builtin_prefetch(p, 0, 2); }
 /* The same for one that will be written. */
 static inline void ditqk_prefetch_write(const void *p) { __builtin_prefetch(p, 1); }
 

@@ -112,9 +112,9 @@ private struct GemmJob: ParallelJob {
         g.panels = UnsafePointer(target)
       case .integers(let integers):
         let target = scratch.of(thread: part)
-        if whole.rows <= mostRowsOfWeightOnly && arguments.depth % 4 == 0 {
+        if let multiply = kernels.gemm_weight_only, whole.rows <= mostRowsOfWeightOnly && arguments.depth % 4 == 0 {
           var weights = integers.arguments(ofPanel: panel, UnsafeMutableRawPointer(target), whole.part(rows, panel: panel))
-          kernels.gemm_weight_only(arguments.tiles, arguments.depth, &weights)
+          multiply(arguments.tiles, arguments.depth, &weights)
           continue
         }
         integers.dequantizePanel(panel, into: target, kernels)
