@@ -23,6 +23,7 @@ public func ditqk_i8mm(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_sign: I8MM.tileSign,
     gemm: { I8MM.gemm($0!.pointee) },
     gemm_u8: { I8MM.gemm($0!) },
+    gemm_weight_only: { I8MM.gemmWeightOnly($0!, $1, $2!) },
     row_range: { I8MM.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { I8MM.rowMagnitude($0!, $1) },
     quantize_rows: { I8MM.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },

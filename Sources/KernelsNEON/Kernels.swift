@@ -24,6 +24,7 @@ public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     tile_sign: NEON.tileSign,
     gemm: { NEON.gemm($0!.pointee) },
     gemm_u8: { NEON.gemm($0!) },
+    gemm_weight_only: { NEON.gemmWeightOnly($0!, $1, $2!) },
     row_range: { NEON.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { NEON.rowMagnitude($0!, $1) },
     quantize_rows: { NEON.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
