@@ -25,10 +25,11 @@ struct AttentionBuffers {
   let keys: UnsafeMutablePointer<Float>
   let values: UnsafeMutablePointer<Float>
 
-  init(_ arena: inout Arena, images: Int, tokens: Int, heads: Int, headSize: Int) {
+  /// For integers alone where so said, else for either.
+  init(_ arena: inout Arena, images: Int, tokens: Int, heads: Int, headSize: Int, onIntegers: Bool = false) {
     let sizes = AttentionSizes(tokens: tokens, headSize: headSize)
-    keys = arena.floats(images, heads, sizes.keyFloats)
-    values = arena.floats(images, heads, sizes.valueFloats)
+    keys = arena.floats(images, heads, onIntegers ? sizes.integerKeyFloats : sizes.keyFloats)
+    values = arena.floats(images, heads, onIntegers ? sizes.integerValueFloats : sizes.valueFloats)
   }
 }
 
@@ -39,8 +40,10 @@ struct AttentionSizes {
 
   var keyDepth: Int { IntegerWeights.depth(headSize) }
   var valueDepth: Int { IntegerWeights.depth(tokens) }
-  var keyFloats: Int { panelCount(tokens) * panelColumns * max(headSize, keyDepth / 4 + 2) }
-  var valueFloats: Int { panelCount(headSize) * panelColumns * max(tokens, valueDepth / 4 + 1) }
+  var integerKeyFloats: Int { panelCount(tokens) * panelColumns * (keyDepth / 4 + 2) }
+  var integerValueFloats: Int { panelCount(headSize) * panelColumns * (valueDepth / 4 + 1) }
+  var keyFloats: Int { max(panelCount(tokens) * panelColumns * headSize, integerKeyFloats) }
+  var valueFloats: Int { max(panelCount(headSize) * panelColumns * tokens, integerValueFloats) }
 }
 
 extension Executor {

@@ -35,12 +35,12 @@ private struct IntegerPanels {
 
   static func keys(_ buffers: AttentionBuffers, _ input: AttentionInput, unit: Int) -> IntegerPanels {
     let sizes = input.sizes
-    return IntegerPanels(buffers.keys + unit * sizes.keyFloats, columns: input.tokens, depth: sizes.keyDepth, hasSums: true)
+    return IntegerPanels(buffers.keys + unit * sizes.integerKeyFloats, columns: input.tokens, depth: sizes.keyDepth, hasSums: true)
   }
 
   static func values(_ buffers: AttentionBuffers, _ input: AttentionInput, unit: Int) -> IntegerPanels {
     let sizes = input.sizes
-    return IntegerPanels(buffers.values + unit * sizes.valueFloats, columns: input.headSize, depth: sizes.valueDepth, hasSums: false)
+    return IntegerPanels(buffers.values + unit * sizes.integerValueFloats, columns: input.headSize, depth: sizes.valueDepth, hasSums: false)
   }
 
   func panel(_ index: Int) -> UnsafeMutablePointer<Int8> { numbers + index * depth * panelColumns }

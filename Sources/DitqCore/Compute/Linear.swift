@@ -39,6 +39,9 @@ extension Linear {
   /// 8, or 32 for floats.
   var activationBits: Int { if case .floats = activations { 32 } else { 8 } }
 
+  /// Memory of one packed row, in floats.
+  var packedFloats: Int { integers != nil && activationBits == 8 ? IntegerWeights.depth(inputs) / 4 : inputs }
+
   /// Bytes that are read when the layer is applied.
   var byteCount: Int {
     switch weights {
@@ -82,15 +85,18 @@ struct RowBuffers {
   let scales: UnsafeMutablePointer<Float>
   let zeros: UnsafeMutablePointer<Float>
 
-  /// In memory that is there, of at least as many floats.
-  init(_ arena: inout Arena, in memory: UnsafeMutablePointer<Float>, rows: Int) {
-    (packed, scales, zeros) = (memory, arena.floats(rows), arena.floats(rows))
+  init(packed: UnsafeMutablePointer<Float>, scales: UnsafeMutablePointer<Float>, zeros: UnsafeMutablePointer<Float>) {
+    (self.packed, self.scales, self.zeros) = (packed, scales, zeros)
   }
 
+  /// For rows of a layer that takes so many, see `packedFloats`.
+  init(_ arena: inout Arena, rows: Int, floatsPerRow: Int) {
+    self.init(packed: arena.floats(rows, floatsPerRow), scales: arena.floats(rows), zeros: arena.floats(rows))
+  }
+
+  /// For rows in any form.
   init(_ arena: inout Arena, rows: Int, inputs: Int) {
-    packed = arena.floats(rows, IntegerWeights.depth(inputs))
-    scales = arena.floats(rows)
-    zeros = arena.floats(rows)
+    self.init(&arena, rows: rows, floatsPerRow: IntegerWeights.depth(inputs))
   }
 }
 

@@ -82,8 +82,7 @@ struct DiTForward {
     applyToImages(number(.modulation), block[.modulation], w.conditioning, images, into: w.modulation)  // (B, 6D)
 
     apply(number(.qkv), block[.qkv], to: modulated(0, of: 6, DiTConfig.normEpsilon), images, into: w.qkv)  // (B, T, 3D)
-    let onIntegers = block[.qkv].integers != nil && block[.qkv].activationBits == 8
-    executor.attend(attentionInput(images), w.attentionBuffers, onIntegers: onIntegers, into: w.attended)  // (B, T, D)
+    executor.attend(attentionInput(images), w.attentionBuffers, onIntegers: block.attendsOnIntegers, into: w.attended)  // (B, T, D)
     apply(number(.proj), block[.proj], to: .plain(w.attended, stride: width), images, into: w.stream, gated(by: 2))
 
     let source = modulated(3, of: 6, config.secondNormEpsilon), bins = RowBins(bins: w.bins, rowsPerImage: config.tokenCount)

@@ -29,6 +29,11 @@ struct DiTBlock {
   }
 }
 
+extension DiTBlock {
+  /// Attention's products run on integers where its inputs come from a layer that does.
+  var attendsOnIntegers: Bool { self[.qkv].integers != nil && self[.qkv].activationBits == 8 }
+}
+
 /// Parts of a run that have activation ranges of their own: a timestep belongs to the nearest of these.
 struct TimestepBins {
   var timesteps: [Float] = [0]
@@ -121,6 +126,13 @@ struct DiTWeights {
       case 3 + blocks.count * layers: finalModulation = newValue
       default: finalLinear = newValue
       }
+    }
+  }
+
+  /// Memory of a token's packed row, in floats, for the layer that asks for most of it.
+  var packedFloatsPerToken: Int {
+    blocks.reduce(max(patchEmbedding.packedFloats, finalLinear.packedFloats)) { most, block in
+      max(most, block[.qkv].packedFloats, block[.proj].packedFloats, block[.fc1].packedFloats, block[.fc2].packedFloats)
     }
   }
 

@@ -1,12 +1,12 @@
 // DiTWorkspace: the buffers of a forward call, one named field each, and how much scratch its operations need. Sizes depend on the
-// configuration and the largest number of images only.
+// configuration, on what layers ask their rows to be, and on the largest number of images.
 
 struct DiTWorkspace {
   /// Most images of one call.
   let images: Int
   /// The residual stream [images · tokens, hidden].
   let stream: UnsafeMutablePointer<Float>
-  /// The left matrix of the next GEMM, packed: [images · tokens, max(hidden, mlp)].
+  /// The left matrix of the next GEMM, packed: [images · tokens] of the widest layer's inputs, in the form that it asks for.
   let packed: RowBuffers
   /// [images · tokens, 3 · hidden].
   let qkv: UnsafeMutablePointer<Float>
@@ -28,22 +28,29 @@ struct DiTWorkspace {
   /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
   let modulation: UnsafeMutablePointer<Float>
 
-  init(_ arena: inout Arena, _ config: DiTConfig, images: Int) {
-    let width = config.hiddenSize, tokens = config.tokenCount
+  init(_ arena: inout Arena, _ config: DiTConfig, _ weights: DiTWeights, images: Int) {
+    let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
-    stream = arena.floats(images, tokens, width)
-    packed = RowBuffers(&arena, rows: images * tokens, inputs: max(width, config.mlpSize, config.patchInputs))
-    qkv = arena.floats(images, tokens, 3, width)
-    attentionBuffers = AttentionBuffers(&arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize)
-    attended = arena.floats(images, tokens, max(width, config.patchInputs))
-    expanded = arena.floats(images, tokens, max(config.mlpSize, config.patchOutputs))
-    expandedRows = RowBuffers(&arena, in: expanded, rows: images * tokens)
+    stream = arena.floats(rows, width)
+    packed = RowBuffers(&arena, rows: rows, floatsPerRow: weights.packedFloatsPerToken)
     bins = arena.reserve(Int32.self, images)
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)
     conditioning = arena.floats(images, width)
-    packedConditioning = RowBuffers(&arena, rows: images, inputs: max(width, DiTConfig.timestepFeatures))
+    packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: max(width, DiTConfig.timestepFeatures))
     modulation = arena.floats(images, 6, width)
+    let scales = arena.floats(rows), zeros = arena.floats(rows)
+    // Attention is over when the MLP begins, so the two share their memory. Careful: nothing may be reserved behind this.
+    (qkv, attentionBuffers, attended) = arena.overlapping { arena in
+      (
+        arena.floats(rows, 3, width),
+        AttentionBuffers(
+          &arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize,
+          onIntegers: weights.blocks.allSatisfy { $0.attendsOnIntegers }), arena.floats(rows, max(width, config.patchInputs))
+      )
+    }
+    expanded = arena.floats(rows, max(config.mlpSize, config.patchOutputs))
+    expandedRows = RowBuffers(packed: expanded, scales: scales, zeros: zeros)
   }
 
   /// Scratch floats a thread needs for any operation of the forward call.
