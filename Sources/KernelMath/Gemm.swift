@@ -81,7 +81,7 @@ extension KernelSet {
         if output.isPlain(column) {
           if !isDirect { putOut(output, sums, row, rows, column, value) }
         } else {
-          for i in 0..<rows { finish(output, sums + i * 32, row + i, column, value) }
+          finish(output, sums, row, rows, column, value)
         }
         row += rows
       }
@@ -103,25 +103,31 @@ extension KernelSet {
     }
   }
 
-  /// The epilogue of a row of sums [32]: + bias, GELU, factor, gate, into the output.
+  /// The epilogue of sums [rows][32]: + bias, GELU, factor, gate, into the output.
   @inlinable @inline(__always)
   static func finish(
-    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ row: Int, _ column: Int,
+    _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
     _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
-    var gate: UnsafePointer<Float>?
-    if let gates = g.gate { gate = gates + (g.first_row + row) / g.rows_per_gate * g.gate_stride + column }
-    forEachLanes(g.columns - column < 32 ? g.columns - column : 32) { i, count in
-      var x = value(row, i, load(sums + i), g.bias.map { load($0 + column, at: i, count) } ?? Lanes.zero)
-      if g.gelu != 0 { x = gelu(x) }
-      if let factors = g.factors { x *= load(factors + column, at: i, count) }
-      guard let values = g.values else { return putQuantized(x, g, row, column + i, count) }
-      let out = values + row * g.stride + column
-      if g.accumulate != 0 {
-        let before = load(UnsafePointer(out), at: i, count)
-        if let gate { x = before.addingProduct(load(gate, at: i, count), x) } else { x += before }
+    forEachLanesOnce(g.columns - column < 32 ? g.columns - column : 32) { i, count in
+      let bias = g.bias.map { load($0 + column, at: i, count) } ?? Lanes.zero
+      let factors = g.factors.map { load($0 + column, at: i, count) }
+      var gates = GateRows(g, firstRow)
+      for row in firstRow..<firstRow + rows {
+        var x = value(row, i, load(sums + (row - firstRow) * 32 + i), bias)
+        if g.gelu != 0 { x = gelu(x) }
+        if let factors { x *= factors }
+        guard let values = g.values else {
+          putQuantized(x, g, row, column + i, count)
+          continue
+        }
+        let out = values + row * g.stride + column
+        if g.accumulate != 0 {
+          let before = load(UnsafePointer(out), at: i, count)
+          if let gate = gates.next() { x = before.addingProduct(load(gate + column, at: i, count), x) } else { x += before }
+        }
+        store(x, out, at: i, count)
       }
-      store(x, out, at: i, count)
     }
   }
 
@@ -134,5 +140,27 @@ extension KernelSet {
     let q = quantized(x, inverse(g.next_scales[row]), Lanes(repeating: g.next_zeros[row]))
     let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
     for word in 0..<count / 4 { (target + word * 4 * rows).storeBytes(of: words[word] ^ tileMask, as: UInt32.self) }
+  }
+}
+
+/// The gates of one row after the other: those of an image's rows are the same.
+@frozen public struct GateRows {
+  @usableFromInline var gate: UnsafePointer<Float>?
+  @usableFromInline var left: Int
+  @usableFromInline let stride: Int
+  @usableFromInline let rows: Int
+
+  @inlinable @inline(__always) init(_ g: ditqk_output, _ firstRow: Int) {
+    (stride, rows) = (g.gate_stride, g.rows_per_gate)
+    let row = g.first_row + firstRow
+    gate = g.gate.map { $0 + row / g.rows_per_gate * g.gate_stride }
+    left = g.rows_per_gate - row % g.rows_per_gate
+  }
+
+  @inlinable @inline(__always) mutating func next() -> UnsafePointer<Float>? {
+    let now = gate
+    left -= 1
+    if left == 0 { (gate, left) = (gate.map { $0 + stride }, rows) }
+    return now
   }
 }
