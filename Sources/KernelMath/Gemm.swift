@@ -62,29 +62,43 @@ extension KernelSet {
     bias.addingProduct(ditqk_less_product(sum, Lanes(repeating: zero), weightSum), Lanes(repeating: scale))
   }
 
-  /// Calls `body` to fill the sums [rows][32] of each tile; unless that puts them out itself, makes values of them and does.
+  /// Calls `body` to fill the sums [rows][32] of each tile, and makes values of them and puts them out; or for it to do so itself, with 32 zeros.
   @inlinable @inline(__always)
   static func forEachTile(
     _ output: ditqk_output, _ column: Int, _ isDirect: Bool,
     _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
     value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
+    if isDirect {
+      var zeros = (Lanes.zero, Lanes.zero)
+      return withUnsafeMutableBytes(of: &zeros) { bytes in
+        let zeros = bytes.baseAddress!.assumingMemoryBound(to: Float.self)
+        forEachTile(of: output.rows) { row, rows in body(row, rows, zeros) }
+      }
+    }
     // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
     // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
     var scratch = InlineArray<29, Lanes>(repeating: .zero)
     withUnsafeMutableBytes(of: &scratch) { bytes in
       let sums = bytes.baseAddress!.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Float.self)
-      var row = 0
-      while row < output.rows {
-        let rows = output.rows - row < tileRows ? output.rows - row : tileRows
+      forEachTile(of: output.rows) { row, rows in
         body(row, rows, sums)
         if output.isPlain(column) {
-          if !isDirect { putOut(output, sums, row, rows, column, value) }
+          putOut(output, sums, row, rows, column, value)
         } else {
           finish(output, sums, row, rows, column, value)
         }
-        row += rows
       }
+    }
+  }
+
+  @inlinable @inline(__always)
+  static func forEachTile(of count: Int, _ body: (_ row: Int, _ rows: Int) -> Void) {
+    var row = 0
+    while row < count {
+      let rows = count - row < tileRows ? count - row : tileRows
+      body(row, rows)
+      row += rows
     }
   }
 

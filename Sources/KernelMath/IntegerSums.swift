@@ -90,7 +90,7 @@ extension KernelSet {
         line += column
         let panel = UnsafeRawPointer(g.pointee.panel! + column * 4)
         let stride = g.pointee.output.stride, scales = g.pointee.scales + column, sums = g.pointee.weight_sums + column
-        // Where there is no bias, the sums that are not used here are zeros.
+        // Where there is no bias, zeros stand in the place of sums.
         let bias = (g.pointee.output.bias ?? UnsafePointer(self.sums)) + column, rowScales = g.pointee.row_scales + row,
           zeros = g.pointee.row_zeros + row
         Kernels.accumulate(T.self, tile, panel, depth / 4, &ahead).forEachRow(from: 0) { i, values in
