@@ -1,4 +1,4 @@
-// What attention on integers needs beside the GEMM: magnitudes of rows, values quantized by column, and softmax into 8 bits. exp is at most 1,
+// What attention on integers needs beside the GEMM: magnitudes of rows, values quantized by column, and the terms of softmax. exp is at most 1,
 // so 255 steps of it have one scale for all rows; what softmax divides by is the sum of the floats, and becomes part of the row's scale.
 
 import CKernels
@@ -47,14 +47,7 @@ extension KernelSet {
   }
 
   @inlinable @inline(__always)
-  public static func softmaxQuantized(
-    _ x: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int, _ place: UnsafeMutablePointer<UInt8>, _ tileRows: Int,
-    _ scale: UnsafeMutablePointer<Float>
-  ) {
-    let sum = exponentials(x, factor, count)
-    quantizeRow(UnsafePointer(x), 0, count, 1 / 255, 0, UnsafeMutableRawPointer(place), tileRows, tileMask)
-    let words = (count + 3) / 4
-    if words % 2 == 1 { (UnsafeMutableRawPointer(place) + words * tileRows * 4).storeBytes(of: 0, as: UInt32.self) }
-    scale.pointee = 1 / (255 * sum)
+  public static func softmaxTerms(_ x: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int, _ scale: UnsafeMutablePointer<Float>) {
+    scale.pointee = 1 / (255 * exponentials(x, factor, count))
   }
 }

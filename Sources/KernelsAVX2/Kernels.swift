@@ -65,7 +65,7 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { AVX2.rowMagnitude($0!, $1) },
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX2.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_quantized: { AVX2.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
+    softmax_terms: { AVX2.softmaxTerms($0!, $1, $2, $3!) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!, $4) },

@@ -36,7 +36,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { Generic.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_quantized: { Generic.softmaxQuantized($0!, $1, $2, $3!, $4, $5!) },
+    softmax_terms: { Generic.softmaxTerms($0!, $1, $2, $3!) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!, $4) },

@@ -139,8 +139,8 @@ typedef struct ditqk_kernels {
                         intptr_t tile_rows, int32_t is_signed);
   /* A panel [⌈depth / 8⌉ · 2][32][4] from a matrix [depth][≥ count] of floats that is transposed already, each column by its own scale max |x| / 127. */
   void (*quantize_columns)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, int8_t *panel, float *scales);
-  /* exp(factor · (x − max x)) in steps of 1/255 into its place in a tile, and the scale that makes softmax of it. */
-  void (*softmax_quantized)(float *x, float factor, intptr_t count, uint8_t *place, intptr_t tile_rows, float *scale);
+  /* x = exp(factor · (x − max x)), and the scale that makes softmax of it in steps of 1/255. */
+  void (*softmax_terms)(float *x, float factor, intptr_t count, float *scale);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);

@@ -175,10 +175,9 @@ private struct AttendOnIntegers: ParallelJob {
       room.queries, scales: room.scales, zeros: room.zeros, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels)
 
     let factor = 1 / Float(headSize).squareRoot()
-    for row in 0..<count {
-      kernels.softmax_quantized(room.scores + row * tokens, factor, tokens, room.probabilities + row * 4, count, room.scales + row)
-      room.zeros[row] = 0
-    }
+    for row in 0..<count { kernels.softmax_terms(room.scores + row * tokens, factor, tokens, room.scales + row) }
+    for row in stride(from: 0, to: count, by: 4) { quantizeProbabilities(min(4, count - row), row, count, room) }
+    room.zeros.initialize(repeating: 0, count: count)
     let width = input.heads * headSize, line = unit / input.heads * tokens + first
     IntegerPanels.values(buffers, input, unit: unit).multiply(
       room.probabilities, scales: room.scales, zeros: room.zeros,
@@ -192,6 +191,21 @@ private struct AttendOnIntegers: ParallelJob {
         kernels.row_range(rows[i], input.headSize, room.scales + row + i, room.zeros + row + i)
       }
       kernels.quantize_rows(rows, count, input.headSize, room.scales + row, room.zeros + row, room.queries + row * 4, tile, 0)
+    }
+  }
+
+  /// What softmax divides, in steps of 1/255.
+  private func quantizeProbabilities(_ count: Int, _ row: Int, _ tile: Int, _ room: IntegerAttentionScratch) {
+    let steps = InlineArray<4, Float>(repeating: 1 / 255), zeros = InlineArray<4, Float>(repeating: 0)
+    withRowPointers { rows in
+      for i in 0..<count { rows[i] = UnsafePointer(room.scores + (row + i) * input.tokens) }
+      withUnsafeBytes(of: steps) { steps in
+        withUnsafeBytes(of: zeros) { zeros in
+          kernels.quantize_rows(
+            rows, count, input.tokens, steps.baseAddress!.assumingMemoryBound(to: Float.self),
+            zeros.baseAddress!.assumingMemoryBound(to: Float.self), room.probabilities + row * 4, tile, 0)
+        }
+      }
     }
   }
 }
