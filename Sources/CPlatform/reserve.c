@@ -21,7 +21,7 @@ static void *taken(ditqp_reserve *reserve, int class) {
 }
 
 __attribute__((visibility("hidden"))) int posix_memalign(void **memory, size_t alignment, size_t size) {
-  *memory = alignment <= 16 ? malloc(size) : aligned_alloc(alignment, size);
+  *memory = alignment <= 16 ? malloc(size) : aligned_alloc(alignment, (size + alignment - 1) & -alignment);
   if (*memory) return 0;
   if (!current || alignment > 64) return ENOMEM;
   while (__atomic_exchange_n(&current->lock, 1, __ATOMIC_ACQUIRE)) ditqp_pause();

@@ -168,7 +168,7 @@ typedef struct ditqk_kernels {
 } ditqk_kernels;
 
 /* Sixteen 16-bit numbers at any alignment as 32-bit ones. In C, because SIMD16(truncatingIfNeeded:) is not inlined. */
-typedef uint16_t ditqk_u16x16 __attribute__((ext_vector_type(16), aligned(2)));
+typedef uint16_t ditqk_u16x16 __attribute__((ext_vector_type(16), aligned(1))); /* a file may place its tensors at odd bytes */
 typedef uint32_t ditqk_u32x16 __attribute__((ext_vector_type(16)));
 static inline ditqk_u32x16 ditqk_widen(const void *p) {
   return __builtin_convertvector(*(const ditqk_u16x16 *)p, ditqk_u32x16);

@@ -18,10 +18,11 @@ package struct Allocator {
     (self.context, self.allocate, self.deallocate) = (context, allocate, deallocate)
   }
 
+  /// C11 wants a multiple of the alignment.
   package static var system: Allocator {
     Allocator(
       context: nil,
-      allocate: { _, size, alignment in aligned_alloc(alignment, size) },
+      allocate: { _, size, alignment in aligned_alloc(alignment, (size &+ alignment &- 1) & -alignment) },
       deallocate: { _, pointer, _, _ in free(pointer) })
   }
 }

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Runs the fuzz targets of Tests/fuzz, two at a time: fuzz.sh SECONDS [TARGET…]. Each begins with its seeds and what earlier runs on this machine
+# found worth keeping (.build-address/corpus). Prints a line each, "ok  TARGET: …", or what was found and the file that holds the input.
+# Needs .build-address/libditq.a (sanitized.sh address).
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+seconds=${1:-20}
+shift
+targets=("$@")
+[ ${#targets[@]} -gt 0 ] || targets=($(basename -s .c Tests/fuzz/*.c))
+build=.build-address clang=$(dirname "$(readlink -f "$(command -v swiftc)")")/clang
+mkdir -p $build/fuzz $build/found
+export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
+
+build_target() {
+  [ $build/fuzz/"$1" -nt $build/libditq.a ] && [ $build/fuzz/"$1" -nt Tests/fuzz/"$1".c ] && [ $build/fuzz/"$1" -nt Tests/fuzz/fuzz.h ] && return
+  "$clang" -std=c11 -D_GNU_SOURCE -g -O1 -fuse-ld=lld -Wall -Wextra -Werror -Wno-unused-function -Wno-nullability-completeness \
+    -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude -DMODELS="\"$PWD/Tests/fuzz/models\"" \
+    Tests/fuzz/"$1".c -Wl,--whole-archive $build/libditq.a -Wl,--no-whole-archive -lpng -lm -lpthread -o $build/fuzz/"$1"
+}
+
+# Memory is the host's to refuse: a request for terabytes is answered with NULL, as a machine would. -timeout finds what hangs.
+run_target() {
+  local log=$build/fuzz/$1.log
+  mkdir -p $build/corpus/"$1"
+  if build_target "$1" >"$log" 2>&1 && $build/fuzz/"$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -malloc_limit_mb=1000000 \
+    -print_final_stats=1 -artifact_prefix=$build/found/"$1"- $build/corpus/"$1" Tests/fuzz/corpus/"$1" >"$log" 2>&1; then
+    echo "ok  $1: $(awk '/number_of_executed_units/ { print $2 }' "$log") executions, $(awk '$2 == "DONE" { print $4 }' "$log") edges"
+  else
+    tail -n 60 "$log"
+    echo "FAILED  $1: the input is in $build/found"
+    return 1
+  fi
+}
+
+failed=0 running=0
+for target in "${targets[@]}"; do
+  run_target "$target" &
+  running=$((running + 1))
+  if [ $running -ge 2 ]; then
+    wait -n || failed=1
+    running=$((running - 1))
+  fi
+done
+while [ $running -gt 0 ]; do
+  wait -n || failed=1
+  running=$((running - 1))
+done
+exit $failed
