@@ -32,7 +32,7 @@ static ditq_error *wanted(void) { return start(), &error; }
 
 static int32_t progress(void *context, const ditq_progress *told) {
   expect(context == &program && told->done >= 0 && told->done <= told->total && told->elapsed_seconds >= 0, "progress makes sense");
-  return patience-- <= 0;
+  return patience <= 0 || !patience--;
 }
 static void *take(void *context, size_t size, size_t alignment) {
   expect(context == &program && size > 0, "an allocator is asked for something");

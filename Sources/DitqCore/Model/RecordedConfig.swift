@@ -9,13 +9,16 @@
 //                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
 //   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
 //                 have ranges of their own, where there are any
-//   ditq.checksums a JSON object of SHA-256 by tensor
+//   ditq.checksums a JSON object of SHA-256 by tensor, and of all the others here, names and values, under "__metadata__"
 //
 // Refuses a newer format and another packing.
 
 struct RecordedConfig {
   static let formatVersion = 2
   static let packing = "panels-32"
+  static let checksums = "ditq.checksums"
+  /// Where they have that of the metadata: no tensor has this name.
+  static let metadata = "__metadata__"
   /// Before the names of a decoder's tensors.
   static let decoderPrefix = LayerRule.decoderPrefix
 

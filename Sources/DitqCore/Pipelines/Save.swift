@@ -25,32 +25,39 @@ extension Model {
     var checksums = "{"
     for (index, tensor) in tensors.enumerated() {
       try checkMemory()
-      checksums += (index == 0 ? "" : ", ") + "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\""
+      checksums += "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", "
     }
-    try writeSafetensors(
-      tensors,
-      metadata: [
-        ("format", "pt"), ("ditq.format", decoder?.isQuantized == true ? "2" : "1"), ("ditq.packing", RecordedConfig.packing),
-        ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
-        ("ditq.calibration", calibration ?? "{}"), ("ditq.checksums", checksums + "}"),
-      ], to: path)
+    var metadata: [(name: String, value: String)] = [
+      ("format", "pt"), ("ditq.format", decoder?.isQuantized == true ? "2" : "1"), ("ditq.packing", RecordedConfig.packing),
+      ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
+      ("ditq.calibration", calibration ?? "{}"),
+    ]
+    checksums += "\"\(RecordedConfig.metadata)\": \"\(checksum(of: metadata))\"}"
+    metadata.append((RecordedConfig.checksums, checksums))
+    try writeSafetensors(tensors, metadata: metadata, to: path)
   }
 
-  /// Reads every byte and compares it with the checksums that the file records.
+  /// Reads every byte and compares it with the checksums that the file records. Those of files older than this have none for the metadata;
+  /// as many as there are is what tells a name that was damaged.
   @export(interface)
   package func verify() throws(DitqError) {
-    guard let record = tensors[0].metadataValue("ditq.checksums") else {
+    guard let record = tensors[0].metadataValue(RecordedConfig.checksums) else {
       throw DitqError(.unsupported, "model: the file records no checksums")
     }
-    let recorded = try Settings(text: record, named: "ditq.checksums")
+    let recorded = try Settings(text: record, named: RecordedConfig.checksums)
+    var unchecked = recorded.json.members?.count ?? 0
+    func check(_ name: String, _ found: String) throws(DitqError) {
+      let expected = try recorded.string(name) ?? "none"
+      guard expected == found else { throw DitqError(.checksumMismatch, "\(name): SHA-256 \(expected) expected, \(found) found") }
+      unchecked -= 1
+    }
     for (index, collection) in tensors.enumerated() {
       for tensor in collection.tensors {
         let name = (index == 0 ? "" : RecordedConfig.decoderPrefix) + tensor.name
-        let found = TensorToWrite(whole: tensor, as: name).checksum
-        let expected = try recorded.string(name) ?? "none"
-        guard expected == found else { throw DitqError(.checksumMismatch, "\(name): SHA-256 \(expected) expected, \(found) found") }
+        try check(name, TensorToWrite(whole: tensor, as: name).checksum)
       }
     }
+    if unchecked != 0 { try check(RecordedConfig.metadata, checksum(of: tensors[0].metadata)) }
   }
 
   private func tensorsToWrite() throws(DitqError) -> [TensorToWrite] {
@@ -73,13 +80,13 @@ extension Model {
     others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
     others.append(TensorToWrite("pos_embed", dit.positions, [1, config.tokenCount, width]))
     if let decoder {
-      var replaced: [String] = []
+      var replaced: [String] = []  // with what stands beside them: .scales, .sums
       for layer in decoder.convolutions {
         guard let weights = layer.convolution.integers else { continue }
         packed += weights.tensors(RecordedConfig.decoderPrefix + layer.name + ".weight")
         replaced.append(layer.name + ".weight")
       }
-      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { $0 == tensor.name }) {
+      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { tensor.name.starts(withBytesOf: $0) }) {
         others.append(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
       }
     }
@@ -118,6 +125,16 @@ extension Model {
     }
     return text + "]}"
   }
+}
+
+/// SHA-256 of what a file says beside its tensors and checksums.
+private func checksum(of metadata: [(name: String, value: String)]) -> String {
+  var hash = SHA256()
+  for entry in metadata where !(entry.name == RecordedConfig.checksums) {
+    var text = entry.name + entry.value
+    text.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
+  }
+  return hexadecimal(hash.digest())
 }
 
 extension TensorToWrite {
