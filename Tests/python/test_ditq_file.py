@@ -10,6 +10,7 @@ import ditq_c as ditq
 import safetensors_io
 from ditq_c import DitqFailure
 
+TINY = ditq.ROOT / "Tests/fuzz/models/float.safetensors"
 SMALL = dict(calibration_samples=2, calibration_steps=3, calibration_total_steps=5)  # what is calibrated need not be good
 SCHEMES = {
     "W8": dict(weight_bits=8), "W4": dict(weight_bits=4, **SMALL), "W4 row": dict(weight_bits=4, weight_group=0, weight_method=1), "W4 remainder": dict(weight_bits=4, weight_group=48, **SMALL),
@@ -93,6 +94,59 @@ def test_verify_finds_any_flipped_byte_of_the_data(saved, tmp_path):
         except DitqFailure as refused:  # a scale that is no number any more is refused at once
             assert refused.status == ditq.MALFORMED
         data[position] ^= 0x10
+
+
+@pytest.mark.isolated
+def test_verify_finds_a_flipped_bit_in_any_byte_of_a_small_file(tmp_path):
+    """Header and all: what the metadata says (names of classes, betas) has a checksum too."""
+    path = tmp_path / "tiny.ditq"
+    with ditq.Model(TINY, head_count=2) as model, model.quantize() as quantized:
+        quantized.save(path)
+    data = np.frombuffer(path.read_bytes(), np.uint8).copy()
+    with ditq.Model(data) as opened:
+        opened.verify()
+    unnoticed = []
+    for position in range(data.size):
+        data[position] ^= 1 << position % 8
+        try:
+            with ditq.Model(data) as opened:
+                opened.verify()
+            unnoticed.append(position)
+        except DitqFailure:
+            pass
+        data[position] ^= 1 << position % 8
+    assert data.size > 10000 and not unnoticed
+
+
+def test_files_from_before_the_metadata_had_a_checksum_are_verified_as_before(saved):
+    path, _ = saved("official-a")
+
+    def older(header):
+        checksums = json.loads(header["__metadata__"]["ditq.checksums"])
+        del checksums["__metadata__"]
+        header["__metadata__"]["ditq.checksums"] = json.dumps(checksums)
+
+    with ditq.Model(rewritten(path, older)) as opened:
+        opened.verify()
+
+    def damaged(header):
+        older(header)
+        header["__metadata__"]["ditq.checksums"] = header["__metadata__"]["ditq.checksums"].replace("pos_embed", "pos_embee")
+
+    with ditq.Model(rewritten(path, damaged)) as opened, pytest.raises(DitqFailure) as failure:
+        opened.verify()
+    assert failure.value.status == ditq.CHECKSUM_MISMATCH and "pos_embed" in failure.value.message
+
+
+def test_a_packed_decoder_is_saved_again_as_it_was(model, tmp_path):
+    first, second = tmp_path / "first.ditq", tmp_path / "second.ditq"
+    with model("diffusers-b").quantize(rules=[dict(pattern=b"vae.*", weight_bits=8)]) as quantized:
+        quantized.save(first)
+    with ditq.Model(first) as opened:
+        opened.save(second)
+    assert first.read_bytes() == second.read_bytes()
+    with ditq.Model(second) as again:
+        again.verify()
 
 
 def test_a_float_model_is_neither_saved_nor_verified(model, tmp_path):
