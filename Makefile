@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
 
-.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint
+.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -68,8 +68,28 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 	.build-tool/ditq quantize $(MODELS)/emoji.safetensors -o $@ --weights $*
 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
-test: setup setup-test lib archive gen_png models
+test: setup setup-test lib archive gen_png models .build-address/libditq.a .build-thread/libditq.a
 	Tests/run.sh
+
+# What SECURITY.md tells of. Fuzzing, SECONDS for each target of Tests/fuzz (or of TARGETS, some of them), two at a time; sanitizers and valgrind; a
+# storm of sessions under ThreadSanitizer for SOAK seconds; two builds compared; what the library consists of, in CycloneDX.
+SECONDS ?= 20
+SOAK    ?= 600
+.build-address/libditq.a .build-thread/libditq.a: .build-%/libditq.a: $(SWIFT_SOURCES) Tests/tools/sanitized.sh | setup
+	Tests/tools/sanitized.sh $*
+fuzz: .build-address/libditq.a
+	Tests/tools/fuzz.sh $(SECONDS) $(TARGETS)
+sanitize: .build-address/libditq.a .build-thread/libditq.a lib
+	@Tests/tools/setup.sh gcc valgrind
+	Tests/tools/sanitize.sh address
+	Tests/tools/sanitize.sh thread
+	Tests/tools/sanitize.sh valgrind
+soak: .build-thread/libditq.a
+	Tests/tools/sanitize.sh thread $(SOAK)
+reproducible: setup
+	Tests/tools/reproducible.sh
+sbom: lib
+	@Tests/tools/sbom.py $(LIBRARY) $(VERSION) > $(LIBDIR)/libditq.cdx.json && echo "$(CURDIR)/$(LIBDIR)/libditq.cdx.json"
 
 # The library, headers, what pkg-config and CMake find it by, gen_png with its model, man pages.
 INSTALLED := $(DESTDIR)$(PREFIX)
@@ -99,7 +119,7 @@ setup:
 PYTHON_TESTS := numpy,pytest,setuptools,wheel
 comma := ,
 setup-test: setup
-	@Tests/tools/setup.sh abigail-tools gcc g++ cmake python3 python3-pip $(OTHER_CPUS:%=gcc-%) qemu-user-static
+	@Tests/tools/setup.sh abigail-tools gcc g++ cmake valgrind python3 python3-pip $(OTHER_CPUS:%=gcc-%) qemu-user-static
 	@Tests/tools/setup.sh --no-install-recommends qemu-system-arm qemu-system-misc
 	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || python3 -m pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)) || \
 	  python3 -m pip install --quiet --break-system-packages $(subst $(comma), ,$(PYTHON_TESTS))
@@ -110,4 +130,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool .build-peers red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-peers .build-address .build-thread .build-valgrind red-apple.png

@@ -55,6 +55,10 @@ part "install" Tests/install.sh
 part "other CPUs" Tests/other_cpus.py
 grep '^|' "$log"
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
+part "fuzzing" Tests/tools/fuzz.sh 5
+grep '^ok ' "$log"
+part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 20 || status=1; exit $status'
+part "SBOM" bash -c 'Tests/tools/sbom.py .build-embedded/lib/libditq.so.1 0 | python3 -m json.tool >/dev/null && echo "ok  SBOM"'
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 
 echo

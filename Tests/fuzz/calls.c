@@ -4,7 +4,7 @@
  */
 #include "fuzz.h"
 
-enum { HANDLES = 3, IMAGES = 3, LATENTS = 64, PIXELS = 8 * 8 * 3, LONGEST = 400 };
+enum { HANDLES = 3, IMAGES = 3, LATENTS = 64, PIXELS = 8 * 8 * 3, LONGEST = 64 };
 static ditq_model *base, *models[HANDLES];
 static ditq_session *sessions[HANDLES];
 static ditq_run *runs[HANDLES];

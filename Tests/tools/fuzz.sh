@@ -19,11 +19,11 @@ build_target() {
     Tests/fuzz/"$1".c -Wl,--whole-archive $build/libditq.a -Wl,--no-whole-archive -lpng -lm -lpthread -o $build/fuzz/"$1"
 }
 
-# Memory is the host's to refuse: a request for terabytes is answered with NULL, as a machine would. -timeout finds what hangs.
+# Memory is the host's to refuse: a request for terabytes is answered with NULL, as by a machine. -timeout finds what hangs.
 run_target() {
   local log=$build/fuzz/$1.log
   mkdir -p $build/corpus/"$1"
-  if build_target "$1" >"$log" 2>&1 && $build/fuzz/"$1" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 -malloc_limit_mb=1000000 \
+  if build_target "$1" >"$log" 2>&1 && $build/fuzz/"$1" -max_total_time="$seconds" -timeout=100 -rss_limit_mb=4096 -malloc_limit_mb=1000000 \
     -print_final_stats=1 -artifact_prefix=$build/found/"$1"- $build/corpus/"$1" Tests/fuzz/corpus/"$1" >"$log" 2>&1; then
     echo "ok  $1: $(awk '/number_of_executed_units/ { print $2 }' "$log") executions, $(awk '$2 == "DONE" { print $4 }' "$log") edges"
   else
