@@ -12,7 +12,7 @@ LIBRARY := $(LIBDIR)/libditq.so.1
 ARCHIVE := $(LIBDIR)/libditq.a
 MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
-SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.modulemap')
+SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.ld' -o -name '*.modulemap')
 
 .PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
@@ -48,7 +48,7 @@ archive: $(ARCHIVE)
 $(ARCHIVE): $(LIBRARY)
 	nm -D --defined-only $< | awk '{ print $$NF }' > $(LIBDIR)/exports
 	ld -r --gc-sections --force-group-allocation $$(sed 's/^/-u /' $(LIBDIR)/exports) -o $(LIBDIR)/ditq.o @$(BUILD)/release/ditq.product/Objects.LinkFileList
-	objcopy --keep-global-symbols=$(LIBDIR)/exports --strip-unneeded $(LIBDIR)/ditq.o
+	objcopy --keep-global-symbols=$(LIBDIR)/exports --strip-unneeded --remove-section=.swift_modhash $(LIBDIR)/ditq.o
 	rm -f $@ && ar rcsD $@ $(LIBDIR)/ditq.o && rm $(LIBDIR)/ditq.o $(LIBDIR)/exports
 
 gen_png: $(BUILD)/gen_png

@@ -50,7 +50,10 @@ let libraryLinking: [LinkerSetting] = [
       "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker",
       "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
-    ] + (embedded ? ["-Xlinker", "--as-needed"] + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : []))
+    ]
+      + (embedded
+        ? ["-Xlinker", "--as-needed", "-Xlinker", "-T", "-Xlinker", "\(Context.packageDirectory)/Sources/Ditq/discarded.ld"]
+          + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : []))
 ]
 
 // MARK: - What ships
@@ -65,7 +68,7 @@ var targets: [Target] = [
     name: "DitqCore", dependencies: ["CPlatform", "CPNG", "CKernels"] + kernelTargets.map { .byName(name: $0.name) },
     swiftSettings: cold, linkerSettings: [.linkedLibrary("m")]),
   .target(
-    name: "Ditq", dependencies: ["CDitq", "DitqCore"], exclude: ["exports.map"],
+    name: "Ditq", dependencies: ["CDitq", "DitqCore"], exclude: ["exports.map", "discarded.ld"],
     swiftSettings: cold + [.unsafeFlags(["-Xcc", "-DDITQ_IMPLEMENTATION"])], linkerSettings: libraryLinking),
 ]
 targets += kernelTargets

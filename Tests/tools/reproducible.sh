@@ -5,9 +5,12 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
-for folder in a "somewhere else/much deeper/than the first"; do
+folders=(a somewhere-else/much-deeper/than-the-first)
+for folder in "${folders[@]}"; do
   mkdir -p "$root/$folder"
   git ls-files -z | xargs -0 cp --parents -t "$root/$folder"
+done
+for folder in "${folders[@]}"; do
   if ! make --no-print-directory -C "$root/$folder" lib >"$root/log" 2>&1; then
     tail -n 40 "$root/log"
     exit 1

@@ -86,7 +86,8 @@ extension Model {
         packed += weights.tensors(RecordedConfig.decoderPrefix + layer.name + ".weight")
         replaced.append(layer.name + ".weight")
       }
-      for tensor in tensors[1].tensors where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { tensor.name.starts(withBytesOf: $0) }) {
+      for tensor in tensors[1].tensors
+      where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { tensor.name.starts(withBytesOf: $0) }) {
         others.append(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
       }
     }
