@@ -132,18 +132,16 @@ final class CalibrationRun {
   /// `isRepeated` the states stay, so that the same piece can be run again.
   func run(
     _ piece: Piece, isRepeated: Bool = false,
-    _ tap: (_ step: Int, _ number: Int, _ linear: Linear, _ rows: Int, _ x: UnsafePointer<Float>) -> Void
+    _ tap: @escaping (_ step: Int, _ number: Int, _ linear: Linear, _ rows: Int, _ x: UnsafePointer<Float>) -> Void
   ) {
-    withoutActuallyEscaping(tap) { tap in
-      for state in states {
-        let step = plan.steps.firstIndex(of: state.step) ?? 0
-        var network = session.network
-        network.tap = { [session, inputs] number, linear, source, rows in
-          session.executor.copy(source, rows: rows, inputs: linear.inputs, into: inputs)
-          tap(step, number, linear, rows, UnsafePointer(inputs))
-        }
-        run(piece, state, network, keepsState: isRepeated)
+    for state in states {
+      let step = plan.steps.firstIndex(of: state.step) ?? 0
+      var network = session.network
+      network.tap = { [session, inputs] number, linear, source, rows in
+        session.executor.copy(source, rows: rows, inputs: linear.inputs, into: inputs)
+        tap(step, number, linear, rows, UnsafePointer(inputs))
       }
+      run(piece, state, network, keepsState: isRepeated)
     }
   }
 

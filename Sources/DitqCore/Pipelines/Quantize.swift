@@ -146,7 +146,7 @@ final class Quantizer {
       observations.append(observation)
     }
     let first = source.numbers(of: piece).lowerBound
-    run.run(piece, isRepeated: options.observer != .extremes && options.hasStaticRanges) { step, number, linear, rows, x in
+    run.run(piece, isRepeated: options.observer != .extremes && options.hasStaticRanges) { [self] step, number, linear, rows, x in
       let observation = observations[number - first]
       observation.activations?.widen(x, rows: rows, bin: bin(step), pool)
       observation.moments?.add(x, rows: rows, run.session.executor)
@@ -157,7 +157,7 @@ final class Quantizer {
   /// The second pass, for observers that count values.
   private func count(_ piece: Piece, _ run: CalibrationRun, _ observations: [Observation]) {
     let first = source.numbers(of: piece).lowerBound
-    run.run(piece) { step, number, linear, rows, x in
+    run.run(piece) { [self] step, number, linear, rows, x in
       observations[number - first].activations?.count(
         x, rows: rows, bin: bin(step), foldings[number].balance?.inputFactors, pool)
     }
