@@ -180,7 +180,7 @@ def run_on_bare_metal(triple, cpu, main):
 
 def check_refusals(triple, cpu):
     _, output = run_on_bare_metal(triple, cpu, ROOT / "Tests/c/bare_refusals.c")
-    assert output.count("ok  ") == 5 and "FAILED" not in output, output
+    assert output.count("ok  ") == 6 and "FAILED" not in output, output
 
 
 def picture_on_bare_metal(triple, cpu):
@@ -251,7 +251,7 @@ def main():
             results.add_row(platform.name + ", C", results.check(f"{platform.name}: gen_png draws", file), has_texts=True)
         for name, file in bindings:
             results.add_row(name, results.check(f"{name} draws", file), has_texts=False)
-        results.check("bare metal: files, threads and PNG are refused in a sentence; what was closed is used again", refusals)
+        results.check("bare metal: files, threads, PNG and decoders are refused in a sentence; what was closed is used again", refusals)
         for name, future in bare:
             sentence = lambda found: f"{name} draws: " + ", ".join(f"{what} {value}" for what, value in found[1].items())
             found = results.check(sentence, future)

@@ -51,6 +51,7 @@ static inline int ditqp_open_new(const char *path) { return (void)path, -1; }
 static inline int ditqp_open_device(const char *path) { return (void)path, -1; }
 static inline int64_t ditqp_size(int descriptor) { return (void)descriptor, -1; }
 static inline void *ditqp_map_read(int descriptor, size_t size) { return (void)descriptor, (void)size, NULL; }
+static inline void ditqp_forget(const void *address, size_t size) { (void)address, (void)size; }
 static inline int munmap(void *address, size_t size) { return (void)address, (void)size, -1; }
 static inline intptr_t read(int descriptor, void *bytes, size_t size) { return (void)descriptor, (void)bytes, (void)size, -1; }
 static inline intptr_t write(int descriptor, const void *bytes, size_t size) { return (void)descriptor, (void)bytes, (void)size, -1; }

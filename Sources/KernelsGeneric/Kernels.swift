@@ -20,18 +20,19 @@ enum Generic: KernelSet {
 
 @c @implementation
 public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
+  let decodes = ditqk_decodes() != 0
   table.pointee = ditqk_kernels(
     tile_rows: Int32(Generic.tileRows),
     tile_sign: Generic.tileSign,
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
     gemm_weight_only: nil,  // memory is not what such a CPU waits for
-    convolve: { Generic.convolve($0!) },
-    winograd_tiles: { Generic.winogradTiles($0!) },
-    winograd_sums: { Generic.winogradSums($0!) },
-    winograd_output: { Generic.winogradOutput($0!) },
-    winograd_taps: { Generic.winogradTaps($0!, $1, $2!) },
-    quantize_words: { Generic.quantizeWords($0!, $1, $2, $3!, $4) },
+    convolve: decodes ? { Generic.convolve($0!) } : nil,
+    winograd_tiles: decodes ? { Generic.winogradTiles($0!) } : nil,
+    winograd_sums: decodes ? { Generic.winogradSums($0!) } : nil,
+    winograd_output: decodes ? { Generic.winogradOutput($0!) } : nil,
+    winograd_taps: decodes ? { Generic.winogradTaps($0!, $1, $2!) } : nil,
+    quantize_words: decodes ? { Generic.quantizeWords($0!, $1, $2, $3!, $4) } : nil,
     row_range: { Generic.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
@@ -46,6 +47,6 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     modulate: { Generic.modulate($0!, $1!, $2!, $3, $4, $5!) },
     softmax: { Generic.softmax($0!, $1, $2) },
     silu: { Generic.siluRow($0!, $1, $2!) },
-    column_moments: { Generic.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
-    normalize: { Generic.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
+    column_moments: decodes ? { Generic.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) } : nil,
+    normalize: decodes ? { Generic.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) } : nil)
 }

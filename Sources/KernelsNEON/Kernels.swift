@@ -21,18 +21,19 @@ enum SignedDot: QuadDot {
 
 @c @implementation
 public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
+  let decodes = ditqk_decodes() != 0
   table.pointee = ditqk_kernels(
     tile_rows: Int32(NEON.tileRows),
     tile_sign: NEON.tileSign,
     gemm: { NEON.gemm($0!.pointee) },
     gemm_u8: { NEON.gemm($0!) },
     gemm_weight_only: { NEON.gemmWeightOnly($0!, $1, $2!) },
-    convolve: { NEON.convolve($0!) },
-    winograd_tiles: { NEON.winogradTiles($0!) },
-    winograd_sums: { NEON.winogradSums($0!) },
-    winograd_output: { NEON.winogradOutput($0!) },
-    winograd_taps: { NEON.winogradTaps($0!, $1, $2!) },
-    quantize_words: { NEON.quantizeWords($0!, $1, $2, $3!, $4) },
+    convolve: decodes ? { NEON.convolve($0!) } : nil,
+    winograd_tiles: decodes ? { NEON.winogradTiles($0!) } : nil,
+    winograd_sums: decodes ? { NEON.winogradSums($0!) } : nil,
+    winograd_output: decodes ? { NEON.winogradOutput($0!) } : nil,
+    winograd_taps: decodes ? { NEON.winogradTaps($0!, $1, $2!) } : nil,
+    quantize_words: decodes ? { NEON.quantizeWords($0!, $1, $2, $3!, $4) } : nil,
     row_range: { NEON.rowRange($0!, $1, $2!, $3!) },
     row_magnitude: { NEON.rowMagnitude($0!, $1) },
     quantize_rows: { NEON.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
@@ -47,6 +48,6 @@ public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     modulate: { NEON.modulate($0!, $1!, $2!, $3, $4, $5!) },
     softmax: { NEON.softmax($0!, $1, $2) },
     silu: { NEON.siluRow($0!, $1, $2!) },
-    column_moments: { NEON.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
-    normalize: { NEON.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
+    column_moments: decodes ? { NEON.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) } : nil,
+    normalize: decodes ? { NEON.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) } : nil)
 }

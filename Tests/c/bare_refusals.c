@@ -30,6 +30,10 @@ int main(void) {
   expect(ditq_png_encode(pixels, 1, 1, 3, NULL, 0, file, sizeof file, &needed, &error), &error, "PNG: this build has no libpng");
   expect(ditq_png_write("a.png", pixels, 1, 1, 3, NULL, 0, &error), &error, "PNG: this build has no libpng");
 
+  static const char latent[] = "\x38\0\0\0\0\0\0\0{\"__metadata__\": {\"ditq.config\": \"{\\\"decoder\\\": {}}\"}}  ";
+  expect(ditq_model_open_memory(latent, sizeof latent - 1, &options, &model, &error), &error,
+         "data: ditq.config: decoder: none expected in this build, which has no code for it, one found");
+
   if (ditq_model_open_memory(model_start, (size_t)(model_end - model_start), &options, &model, &error) != DITQ_OK) say(error.message);
   ditq_session_options crew = {.struct_size = sizeof crew, .threads = 2, .allocator = arena()};
   expect(ditq_session_create(model, &crew, &session, &error), &error,

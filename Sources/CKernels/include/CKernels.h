@@ -111,6 +111,16 @@ typedef struct ditqk_winograd {
 /* How the numbers of a stored matrix are written. */
 enum { DITQK_F32 = 0, DITQK_F16 = 1, DITQK_BF16 = 2 };
 
+/* 1 where there are kernels of the VAE decoder, from convolve to quantize_words and from column_moments on. A machine without a system, where code is
+   counted, has NULL in their place and refuses models with a decoder. */
+static inline int ditqk_decodes(void) {
+#if defined(DITQ_BARE)
+  return 0;
+#else
+  return 1;
+#endif
+}
+
 typedef struct ditqk_kernels {
   int32_t tile_rows;
   uint8_t tile_sign;         /* 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80 for numbers less 128 */

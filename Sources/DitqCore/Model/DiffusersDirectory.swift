@@ -1,6 +1,8 @@
 // Opening a diffusers pipeline directory: model_index.json, transformer/, vae/, scheduler/. Every field that changes the arithmetic is
 // checked against the one value that is implemented; fields that do not change it are ignored.
 
+import CKernels
+
 func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqError) -> Model {
   let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
   try index.require("_class_name", "DiTPipeline")
@@ -56,6 +58,9 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
 
 /// `latentChannels` is what the transformer has, where that is known.
 func vaeConfig(_ settings: Settings, latentChannels: Int?) throws(DitqError) -> VAEConfig {
+  guard ditqk_decodes() != 0 else {
+    throw DitqError(.unsupported, settings.name + ": none expected in this build, which has no code for it, one found")
+  }
   try settings.require("_class_name", "AutoencoderKL")
   try settings.require("act_fn", "silu", default: "silu")
   try settings.require("mid_block_add_attention", true, default: true)

@@ -1,5 +1,7 @@
 // Model: everything that was opened, immutable, shared by any number of sessions. What opens it is a reader, one file a layout.
 
+import CKernels
+
 /// How most linear layers of the blocks are kept; of a float model 32, 0, 32.
 package struct NumberFormat {
   package var weightBits = 32
@@ -13,7 +15,7 @@ package final class Model {
   package let sampling: SamplingSettings
   package let classNames: ClassNames
   let dit: DiTWeights
-  let decoder: VAEDecoder?
+  private let ownDecoder: VAEDecoder?
   /// Of the transformer and the decoder; bytes are those of the weights as they are kept.
   package let parameterCount: Int
   private let transformerByteCount: Int
@@ -33,7 +35,7 @@ package final class Model {
   ) {
     self.calibration = calibration
     (self.config, self.format, self.sampling, self.classNames, self.source) = (config, format, sampling, classNames, source)
-    (dit, self.decoder) = (transformer.weights, decoder?.decoder)
+    (dit, ownDecoder) = (transformer.weights, decoder?.decoder)
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
     blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
     parameterCount = transformer.parameterCount + (decoder?.parameterCount ?? 0)
@@ -45,7 +47,7 @@ package final class Model {
   init(_ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], format: NumberFormat, calibration: String) {
     self.calibration = calibration
     (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
-    (dit, self.decoder, parameterCount) = (weights, decoder, source.parameterCount)
+    (dit, ownDecoder, parameterCount) = (weights, decoder, source.parameterCount)
     self.format = format
     decoderByteCount = source.decoderByteCount + (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
     transformerByteCount = weights.byteCount(config)
@@ -53,6 +55,8 @@ package final class Model {
     blocks = source.blocks + memory
   }
 
+  /// A build without its kernels, which opens no model with a decoder, has no code that would use one.
+  var decoder: VAEDecoder? { ditqk_decodes() == 0 ? nil : ownDecoder }
   /// Height and width of the image in pixels; nil for a latent model without a decoder.
   package var imageSize: Int? { config.isPixelSpace ? config.latentSize : decoder.map { config.latentSize * $0.config.upscaling } }
   package var imageChannels: Int? { config.isPixelSpace ? config.channels : decoder?.config.imageChannels }
