@@ -136,6 +136,9 @@ struct DiTWeights {
     }
   }
 
+  /// Of all blocks.
+  var attendsOnIntegers: Bool { blocks.allSatisfy { $0.attendsOnIntegers } }
+
   /// Numbers of all parameters, whatever they are kept in, the table of positions among them.
   func parameterCount(_ config: DiTConfig) -> Int {
     var total = labels.outputs * labels.inputs + config.tokenCount * config.hiddenSize

@@ -28,11 +28,12 @@ struct DiTWorkspace {
   /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
   let modulation: UnsafeMutablePointer<Float>
 
-  init(_ arena: inout Arena, _ config: DiTConfig, _ weights: DiTWeights, images: Int) {
+  /// For a model whose widest layer takes so many floats of a token's packed row, see `DiTWeights`.
+  init(_ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, images: Int) {
     let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
     stream = arena.floats(rows, width)
-    packed = RowBuffers(&arena, rows: rows, floatsPerRow: weights.packedFloatsPerToken)
+    packed = RowBuffers(&arena, rows: rows, floatsPerRow: packedFloatsPerToken)
     bins = arena.reserve(Int32.self, images)
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)
@@ -46,7 +47,7 @@ struct DiTWorkspace {
         arena.floats(rows, 3, width),
         AttentionBuffers(
           &arena, images: images, tokens: tokens, heads: config.headCount, headSize: config.headSize,
-          onIntegers: weights.blocks.allSatisfy { $0.attendsOnIntegers }), arena.floats(rows, max(width, config.patchInputs))
+          onIntegers: attendsOnIntegers), arena.floats(rows, max(width, config.patchInputs))
       )
     }
     expanded = arena.floats(rows, max(config.mlpSize, config.patchOutputs))

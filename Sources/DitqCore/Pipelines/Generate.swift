@@ -65,8 +65,9 @@ extension Session {
   package func generate(
     _ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>, progress: Progress
   ) throws(DitqError) {
-    try model.check(request, options)
+    // First, because the facade holds `count` against the room for pixels, where a model makes any, before labels are read.
     let imageCount = try model.requireImages()
+    try model.check(request, options)
     try exclusively { () throws(DitqError) in
       let start = nanoseconds()
       try forEachBatch(request, options, progress) { batch, range throws(DitqError) in

@@ -23,7 +23,7 @@ extension Model {
     guard format.weightBits != 32 else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
     let tensors = try tensorsToWrite()
     var checksums = "{"
-    for (index, tensor) in tensors.enumerated() {
+    for tensor in tensors {
       try checkMemory()
       checksums += "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", "
     }

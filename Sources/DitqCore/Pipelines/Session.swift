@@ -172,7 +172,11 @@ struct SessionWorkspace {
       scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder, latentSize: config.latentSize, tileRows: tileRows))
     }
     scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: scratchFloats)
-    transformer = arena.overlapping { DiTWorkspace(&$0, config, model.dit, images: images) }
+    transformer = arena.overlapping { arena in
+      DiTWorkspace(
+        &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken, attendsOnIntegers: model.dit.attendsOnIntegers, images: images
+      )
+    }
     decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder, latentSize: config.latentSize) } }
   }
 }

@@ -112,7 +112,8 @@ struct DiTConfigTests {
     (config.latentSize, config.patchSize) = (256, 1)
     #expect(thrown { try config.check() } == nil && config.macsPerForward > 0)
     var arena = Arena()
-    _ = DiTWorkspace(&arena, config, images: 2 * SessionOptions.batchLimitLimit)
+    _ = DiTWorkspace(
+      &arena, config, packedFloatsPerToken: config.mlpSize, attendsOnIntegers: false, images: 2 * SessionOptions.batchLimitLimit)
     #expect(thrown { try arena.checkedSize("session") } == nil || thrown { try arena.checkedSize("session") }?.status == .outOfMemory)
   }
 }
