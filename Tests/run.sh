@@ -56,7 +56,7 @@ part "regular library and tool" bash -c 'for product in ditq ditq-tool; do
 done'
 part "install" Tests/install.sh
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
-part "fuzzing" Tests/tools/fuzz.sh 5
+part "fuzzing" env FUZZ_SEED=1 Tests/tools/fuzz.sh 10
 grep '^ok ' "$log"
 part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 20 || status=1; exit $status'
 part "SBOM" bash -c 'Tests/tools/sbom.py .build-embedded/lib/libditq.so.1 0 | python3 -m json.tool >/dev/null && echo "ok  SBOM"'

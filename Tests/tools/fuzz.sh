@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs the fuzz targets of Tests/fuzz, two at a time: fuzz.sh SECONDS [TARGET…]. Each begins with its seeds and what earlier runs on this machine
 # found worth keeping (.build-address/corpus). Prints a line each, "ok  TARGET: …", or what was found and the file that holds the input.
-# Needs .build-address/libditq.a (sanitized.sh address).
+# Needs .build-address/libditq.a (sanitized.sh address). With FUZZ_SEED set, as in `make test`, it takes 200 inputs of that seed and keeps none, so
+# that the same commit has the same outcome.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-20}
@@ -10,6 +11,7 @@ targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=($(basename -s .c Tests/fuzz/*.c))
 build=.build-address clang=$(dirname "$(readlink -f "$(command -v swiftc)")")/clang
 mkdir -p $build/fuzz $build/found
+repeatable=(${FUZZ_SEED:+"-seed=$FUZZ_SEED" -runs=200})
 export ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1
 
 build_target() {
@@ -22,9 +24,12 @@ build_target() {
 # Memory is the host's to refuse: a request for terabytes is answered with NULL, as by a machine. -timeout finds what hangs.
 run_target() {
   local log=$build/fuzz/$1.log
-  mkdir -p $build/corpus/"$1"
+  local kept=($build/corpus/"$1")
+  [ -n "${FUZZ_SEED:-}" ] && kept=("$(mktemp -d)")
+  mkdir -p "${kept[0]}"
   if build_target "$1" >"$log" 2>&1 && $build/fuzz/"$1" -max_total_time="$seconds" -timeout=100 -rss_limit_mb=4096 -malloc_limit_mb=1000000 \
-    -print_final_stats=1 -artifact_prefix=$build/found/"$1"- $build/corpus/"$1" Tests/fuzz/corpus/"$1" >"$log" 2>&1; then
+    "${repeatable[@]}" \
+    -print_final_stats=1 -artifact_prefix=$build/found/"$1"- "${kept[@]}" Tests/fuzz/corpus/"$1" >"$log" 2>&1; then
     echo "ok  $1: $(awk '/number_of_executed_units/ { print $2 }' "$log") executions, $(awk '$2 == "DONE" { print $4 }' "$log") edges"
   else
     tail -n 60 "$log"

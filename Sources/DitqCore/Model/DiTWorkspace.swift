@@ -33,12 +33,14 @@ struct DiTWorkspace {
     let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
     stream = arena.floats(rows, width)
-    packed = RowBuffers(&arena, rows: rows, floatsPerRow: packedFloatsPerToken)
+    // Careful: comparing models runs the layers of one vector an image in these too, and an image may have a single token.
+    let vector = max(width, DiTConfig.timestepFeatures)
+    packed = RowBuffers(&arena, rows: rows, floatsPerRow: max(packedFloatsPerToken, (vector + tokens - 1) / tokens))
     bins = arena.reserve(Int32.self, images)
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)
     conditioning = arena.floats(images, width)
-    packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: max(width, DiTConfig.timestepFeatures))
+    packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: vector)
     modulation = arena.floats(images, 6, width)
     let scales = arena.floats(rows), zeros = arena.floats(rows)
     // Attention is over when the MLP begins, so the two share their memory. Careful: nothing may be reserved behind this.
