@@ -130,4 +130,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool .build-peers .build-address .build-thread .build-valgrind red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-peers .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png

@@ -127,8 +127,8 @@ typedef struct ditqk_kernels {
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
   /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)),
-     each sum a chain as in gemm. The arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few rows. NULL where a set
-     has none, and weights are turned to floats beforehand. */
+     each sum a chain as in gemm. The arguments' tiles, weight_sums and row parameters are not read. Weights come straight from memory: this is for few
+     rows. NULL where a set has none, and weights are turned to floats beforehand. */
   void (*gemm_weight_only)(const float *tile, intptr_t inputs, const ditqk_gemm_u8 *arguments);
   void (*convolve)(const ditqk_convolution *arguments);
   /* The three parts of a block: pixels to tiles, tiles · panel to sums, sums to the output. */
