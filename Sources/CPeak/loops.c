@@ -67,6 +67,19 @@ __attribute__((target("avx512f,avx512vnni"))) static void integers_avx512(int64_
 __attribute__((target("avx2"))) static void integers_avx2(int64_t rounds) {
   LOOP(LOAD256, EACH12, ZERO256, PAIRS256, "vzeroupper\n", unsigned_words, signed_words, REGISTERS16);
 }
+/* Four products of bytes are added up in 16 bits before they join 32-bit sums. */
+#define EACH6(X) X(0, 6) X(1, 7) X(2, 8) X(3, 9) X(4, 10) X(5, 11)
+#define MORE256(pairs) "vpmaddubsw %%ymm15,%%ymm14,%%ymm12\n vpaddw %%ymm12,%%ymm" #pairs ",%%ymm" #pairs "\n"
+#define SMALL256(r, pairs) \
+  "vpmaddubsw %%ymm15,%%ymm14,%%ymm" #pairs "\n" MORE256(pairs) MORE256(pairs) MORE256(pairs) \
+  "vpmaddwd %%ymm13,%%ymm" #pairs ",%%ymm12\n vpaddd %%ymm12,%%ymm" #r ",%%ymm" #r "\n"
+#define ONES256 "vpcmpeqw %%ymm13,%%ymm13,%%ymm13\n vpsrlw $15,%%ymm13,%%ymm13\n"
+#define SMALL_ZERO256(r, pairs) ZERO256(r)
+static const int8_t small_bytes[32] = {TWICE(TWICE(-11, 7, 15, -1, 4, -15, 9, -6))};
+
+__attribute__((target("avx2"))) static void small_integers_avx2(int64_t rounds) {
+  LOOP(LOAD256 ONES256, EACH6, SMALL_ZERO256, SMALL256, "vzeroupper\n", unsigned_bytes, small_bytes, REGISTERS16);
+}
 static void integers_sse2(int64_t rounds) { LOOP(LOAD128, EACH12, ZERO128, PAIRS128, "", unsigned_words, signed_words, REGISTERS16); }
 
 #endif
@@ -119,11 +132,13 @@ method method_of(int32_t set, int32_t kind) {
   static const method fused[] = {{"generic", "fmaf", floats_portable, 1 << 8, PORTABLE_SUMS * 4},
                                  {"AVX2", "vfmadd231ps ymm", floats_avx2, 1 << 15, 14 * 8},
                                  {"AVX-512 VNNI", "vfmadd231ps zmm", floats_avx512, 1 << 14, 24 * 16}};
+  static const method small = {"AVX2", "vpmaddubsw ymm, vpaddw, vpmaddwd", small_integers_avx2, 1 << 13, 6 * 128};
+  if (kind == PEAK_SMALL_INTEGER && set == AVX2) return small;
   int32_t row = set == AVX512 || set == AVX2 ? set - GENERIC : 0;
-  return kind == PEAK_INTEGER ? integers[row] : fused[row];
+  return kind == PEAK_FLOAT ? fused[row] : integers[row];
 #else
   (void)set;
-  if (kind == PEAK_INTEGER) return (method){"generic", "portable 32-bit multiply-add", integers_portable, 1 << 14, PORTABLE_SUMS * 4};
+  if (kind != PEAK_FLOAT) return (method){"generic", "portable 32-bit multiply-add", integers_portable, 1 << 14, PORTABLE_SUMS * 4};
 #if defined(__aarch64__)
   return (method){"generic", "fmla v.4s", floats_portable, 1 << 14, PORTABLE_SUMS * 4};
 #else

@@ -194,5 +194,8 @@ private struct GemmBench: ~Copyable {
 
 extension Weights {
   /// PEAK_….
-  fileprivate var peakKind: Int32 { if case .floats = self { Int32(PEAK_FLOAT) } else { Int32(PEAK_INTEGER) } }
+  fileprivate var peakKind: Int32 {
+    if case .floats = self { return Int32(PEAK_FLOAT) }
+    return Int32(bits == 4 ? PEAK_SMALL_INTEGER : PEAK_INTEGER)
+  }
 }

@@ -47,8 +47,9 @@ struct StepMeasurement {
 
     self.session = try JSON(reading: try session.json())
     let isFloat = Int(model.info.activation_bits) != 8
+    let integers = model.info.weight_bits == 4 ? PEAK_SMALL_INTEGER : PEAK_INTEGER
     peakOfSet = Peak(
-      instructionSet: Int32(self.session["isa"]?.double ?? 0), kind: Int32(isFloat ? PEAK_FLOAT : PEAK_INTEGER),
+      instructionSet: Int32(self.session["isa"]?.double ?? 0), kind: Int32(isFloat ? PEAK_FLOAT : integers),
       threads: Int32(self.session["threads"]?.double ?? 1))
     try session.predict(&call)
     _ = try peakOfSet.rate()

@@ -14,8 +14,9 @@ int32_t peak_instruction_set(int32_t limit);
 /* "AVX2"; the names are libditq's. */
 const char *_Nonnull peak_set_name(int32_t set);
 
-/* What is multiplied: floats, fused with the sum, or 8-bit integers, whose products are summed exactly in 32 bits. */
-enum { PEAK_FLOAT = 0, PEAK_INTEGER = 1 };
+/* What is multiplied: floats, fused with the sum; 8-bit integers, whose products are summed exactly in 32 bits; or 8-bit with 4-bit ones, which
+   some sets have shorter sums for. */
+enum { PEAK_FLOAT = 0, PEAK_INTEGER = 1, PEAK_SMALL_INTEGER = 2 };
 /* The instruction that is measured: "vfmadd231ps ymm". */
 const char *_Nonnull peak_instruction_name(int32_t set, int32_t kind);
 
