@@ -208,12 +208,12 @@ def test_what_a_header_may_not_say_is_refused_and_named(change, status, parts, s
     assert failure.value.status == status and all(part in failure.value.message for part in parts), failure.value.message
 
 
-def assert_refused_with(path, tensor, element, value):
-    """The file with another float in a tensor."""
+def assert_refused_with(path, tensor, element, value, form="<f"):
+    """The file with another number in a tensor, by default a float."""
     data = bytearray(path.read_bytes())
-    length = struct.unpack("<Q", data[:8])[0]
-    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + 4 * element
-    data[position : position + 4] = struct.pack("<f", value)
+    length, number = struct.unpack("<Q", data[:8])[0], struct.pack(form, value)
+    position = 8 + length + json.loads(data[8 : 8 + length])[tensor]["data_offsets"][0] + len(number) * element
+    data[position : position + len(number)] = number
     with pytest.raises(DitqFailure) as failure:
         ditq.Model(bytes(data))
     assert failure.value.status == ditq.MALFORMED and tensor in failure.value.message, failure.value.message
@@ -224,6 +224,12 @@ def assert_refused_with(path, tensor, element, value):
 def test_scales_that_are_no_numbers_are_refused(tensor, value, saved):
     path, _ = saved("emoji")
     assert_refused_with(path, tensor, 2, value)
+
+
+@pytest.mark.parametrize("value", [16, 128, 255])
+def test_zero_points_that_no_4_bit_weight_has_are_refused(value, saved):
+    path, _ = saved("emoji")
+    assert_refused_with(path, "blocks.0.attn.qkv.weight.zeros", 70, value, "B")
 
 
 def calibration(change):

@@ -114,7 +114,16 @@ struct ParameterLoader {
     let zeros = layer.bits == 4 ? try packedTensor(name + ".zeros", "U8", scaleShape) : numbers
     let sums = try packedTensor(name + ".sums", "F32", [panels, panelColumns])
     for tensor in [scales, sums] { try requireFinite(tensor) }
+    if layer.bits == 4 { try requireNibbles(zeros) }
     return expected.standing(numbers: numbers.start, scales: scales.start, zeros: zeros.start, sums: sums.start)
+  }
+
+  /// Kernels rely on 4-bit weights being small: see CKernels.h.
+  private func requireNibbles(_ tensor: Tensor) throws(DitqError) {
+    for index in 0..<tensor.elementCount where tensor.start.load(fromByteOffset: index, as: UInt8.self) > 15 {
+      let found = tensor.start.load(fromByteOffset: index, as: UInt8.self)
+      throw DitqError(.malformed, "\(tensor.name): zero points from 0 to 15 expected, \(found) found at \(index)")
+    }
   }
 
   private func requireFinite(_ tensor: Tensor) throws(DitqError) {
