@@ -23,10 +23,11 @@ let cold: [SwiftSetting] = swift + (embedded ? [.unsafeFlags(["-Osize"], .when(c
 
 /// Kernels are compiled without overflow and bounds checks: whoever calls them has checked the shapes. A kernel module is reached through
 /// the C symbols of CKernels alone and never imported, because importing would re-emit its code where the CPU features are missing.
-func kernels(_ name: String, features: [String]) -> Target {
+/// `mode` is how a release is optimized.
+func kernels(_ name: String, features: [String], mode: String = "-Ounchecked") -> Target {
   .target(
     name: name, dependencies: ["CKernels", "KernelMath"],
-    swiftSettings: swift + [.unsafeFlags(["-Ounchecked"] + features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .release))]
+    swiftSettings: swift + [.unsafeFlags([mode] + features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .release))]
       + [.unsafeFlags(features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .debug))])
 }
 
@@ -38,7 +39,7 @@ func kernels(_ name: String, features: [String]) -> Target {
   ]
 #else
   let kernelTargets = [
-    kernels("KernelsGeneric", features: []),
+    kernels("KernelsGeneric", features: [], mode: "-Osize"),  // for a CPU older than 2013: right, and small
     kernels("KernelsAVX2", features: ["avx2", "fma", "f16c"]),
     kernels("KernelsAVX512", features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"]),
   ]

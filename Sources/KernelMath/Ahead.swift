@@ -20,15 +20,18 @@ import CKernels
     (start, end) = (panel, panel + steps * 128)
     line = steps > 32 ? panel + 4096 : panel
     (self.output, outputStride, outputEnd) = (output, stride, output + rows * stride)
-    interval = steps / rows + 1
+    interval = (steps / rows + 4) & ~3
   }
 
+  /// For some steps of so many columns.
   @inlinable @inline(__always)
-  mutating func askForPanel() {
-    ditqk_prefetch_read(line)
-    ditqk_prefetch_read(line + 64)
-    line += 128
-    if line == end { line = start }
+  mutating func askForPanel(_ columns: Int, steps: Int) {
+    for step in 0..<steps {
+      ditqk_prefetch_read(line + step * 128)
+      if columns > 16 { ditqk_prefetch_read(line + step * 128 + 64) }
+    }
+    line += steps * 128
+    if line >= end { line = start }
   }
 
   @inlinable @inline(__always)
@@ -41,7 +44,7 @@ import CKernels
 }
 
 extension KernelSet {
-  /// The sums over `steps`, at least one, of a tile [steps][T.rows] of 4 bytes and a panel [steps][32] of as many.
+  /// The sums over `steps`, at least one, of a tile [steps][T.rows] of a step's bytes and a panel [steps][32] of 4.
   @inlinable @inline(__always)
   static func accumulate<T: Tile>(
     _: T.Type, _ tile: UnsafeRawPointer, _ panel: UnsafeRawPointer, _ steps: Int, _ ahead: inout Ahead
@@ -49,21 +52,41 @@ extension KernelSet {
     var sums = T(), columns = T.Sums.Columns()
     var a = tile
     var b = panel
-    let end = tile + steps * T.rows * 4
+    let size = T.rows * T.Sums.stepSize
+    let end = tile + steps * size
     repeat {
       ahead.askForOutput()
-      let next = a + ahead.interval * T.rows * 4
+      let next = a + ahead.interval * size
       let stop = next < end ? next : end
+      if T.Sums.folds {
+        while stop - a >= 4 * size {
+          ahead.askForPanel(T.Sums.width, steps: 4)
+          step(&sums, &columns, a, b)
+          step(&sums, &columns, a + size, b + 128)
+          step(&sums, &columns, a + 2 * size, b + 256)
+          step(&sums, &columns, a + 3 * size, b + 384)
+          sums.fold()
+          a += 4 * size
+          b += 512
+        }
+        guard a < stop else { continue }
+      }
       repeat {
-        ahead.askForPanel()
-        let operand = T.Sums.operand(at: b)
-        sums.step(a, operand)
-        columns.step(operand)
-        a += T.rows * 4
+        ahead.askForPanel(T.Sums.width, steps: 1)
+        step(&sums, &columns, a, b)
+        a += size
         b += 128
       } while a < stop
+      sums.fold()
     } while a < end
     sums.add(columns)
     return sums
+  }
+
+  @inlinable @inline(__always)
+  static func step<T: Tile>(_ sums: inout T, _ columns: inout T.Sums.Columns, _ a: UnsafeRawPointer, _ b: UnsafeRawPointer) {
+    let operand = T.Sums.operand(at: b)
+    sums.step(a, operand)
+    columns.step(operand)
   }
 }

@@ -1,5 +1,5 @@
-// What attention on integers needs beside the GEMM: magnitudes of rows, values quantized by column, and the terms of softmax. exp is at most 1,
-// so 255 steps of it have one scale for all rows; what softmax divides by is the sum of the floats, and becomes part of the row's scale.
+// What attention on integers needs beside the GEMM: magnitudes of rows, values quantized by column, and softmax straight to 8 bits. exp is at
+// most 1, so 255 steps of it have one scale for all rows; what softmax divides by is the sum of the floats, and becomes part of the row's scale.
 
 import CKernels
 
@@ -46,8 +46,38 @@ extension KernelSet {
     }
   }
 
+  /// Two rows side by side, so that neither waits for itself; a row alone is both.
   @inlinable @inline(__always)
-  public static func softmaxTerms(_ x: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int, _ scale: UnsafeMutablePointer<Float>) {
-    scale.pointee = 1 / (255 * exponentials(x, factor, count))
+  public static func softmaxRows(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ factor: Float, _ scales: UnsafeMutablePointer<Float>,
+    _ place: UnsafeMutablePointer<UInt8>, _ tileRows: Int
+  ) {
+    let a = rows[0]!, b = rows[count - 1]!
+    let highestOfA = highest(a, depth), highestOfB = highest(b, depth)
+    let factors = Lanes(repeating: factor), steps = Lanes(repeating: 255)
+    var sumOfA = Lanes.zero, sumOfB = Lanes.zero
+    var target = UnsafeMutableRawPointer(place)
+    forEachLanesOnce(depth) { i, lanes in
+      var x = exponential((load(a, at: i, lanes) - highestOfA) * factors), y = exponential((load(b, at: i, lanes) - highestOfB) * factors)
+      if lanes < 16 {
+        let isPast = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .>= SIMD16(repeating: Int32(lanes))
+        x.replace(with: 0, where: isPast)
+        y.replace(with: 0, where: isPast)
+      }
+      sumOfA += x
+      sumOfB += y
+      let numbers = words(x * steps, y * steps, x * steps, y * steps) ^ SIMD16(repeating: tileMask)
+      // Tiles are a multiple of eight deep.
+      for word in 0..<((lanes + 7) & ~7) / 4 {
+        if count == 2 {
+          target.storeBytes(of: SIMD2(numbers[4 * word], numbers[4 * word + 1]), as: SIMD2<UInt32>.self)
+        } else {
+          target.storeBytes(of: numbers[4 * word], as: UInt32.self)
+        }
+        target += tileRows * 4
+      }
+    }
+    scales[count - 1] = 1 / (255 * total(sumOfB))
+    scales[0] = 1 / (255 * total(sumOfA))
   }
 }

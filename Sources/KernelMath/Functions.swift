@@ -16,7 +16,7 @@ extension KernelSet {
   }
 
   /// e to the x for −87 ≤ x ≤ 88; beyond, the value at the nearer end, so that no result is subnormal or infinite. NaN stays NaN.
-  @inlinable @inline(__always) public static func exponential(_ argument: Lanes) -> Lanes {
+  @inlinable @inline(__always) public static func powerOfE(_ argument: Lanes) -> Lanes {
     var x = argument
     x = x.replacing(with: Lanes(repeating: -87), where: x .< Lanes(repeating: -87))
     x = x.replacing(with: Lanes(repeating: 88), where: x .> Lanes(repeating: 88))

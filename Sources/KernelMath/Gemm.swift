@@ -27,23 +27,35 @@ extension KernelSet {
     }
   }
 
-  /// One panel of integers: exact sums a group, then to floats, scaled and added up over the groups.
+  /// Panels of integers: exact sums a group, then to floats, scaled and added up over the groups.
   @inlinable @inline(__always)
   public static func gemm(_ arguments: UnsafePointer<ditqk_gemm_u8>) {
     let g = arguments.pointee
     var next = g.next
     let share = (g.next_size * tileRows / g.output.rows + 63) & ~63, end = g.next.map { $0 + g.next_size }
-    let isDirect = g.output.isPlain(0) && g.group >= g.depth && g.panel != nil
-    forEachTile(g.output, 0, isDirect) { row, rows, sums in
-      let line = isDirect ? g.output.values + row * g.output.stride : nil
-      choose(rows, IntegerProduct<Self>(arguments, row: row, sums: sums, line: line))
-      if let start = next, let end {
-        let stop = start + share < end ? start + share : end
-        prefetch(from: start, to: stop)
-        next = stop
+    withTileSums { sums, zeros in
+      forEachTile(of: g.output.rows) { row, rows in
+        let tile = tile(g, g.tiles + row * g.depth, rows: rows)
+        for panel in 0..<g.panels {
+          let column = panel * 32, isDirect = g.output.isPlain(column) && g.group >= g.depth && g.panel != nil
+          let line = isDirect ? g.output.values + row * g.output.stride + column : nil
+          let operands = IntegerOperands(arguments, row: row, panel: panel, tile: tile, sums: sums, zeros: zeros, line: line)
+          if hasSmallIntegers && g.bits == 4 {
+            choose(rows, IntegerProduct<Self, SmallIntegers>(operands))
+          } else {
+            choose(rows, IntegerProduct<Self, Integers>(operands))
+          }
+          if isDirect { continue }
+          complete(g.output, sums, row, rows, column) { row, i, sum, bias in
+            dequantized(sum, load(g.weight_sums + column + i), zero: g.row_zeros[row], scale: g.row_scales[row], bias: bias)
+          }
+        }
+        if let start = next, let end {
+          let stop = start + share < end ? start + share : end
+          prefetch(from: start, to: stop)
+          next = stop
+        }
       }
-    } value: { row, i, sum, bias in
-      dequantized(sum, load(g.weight_sums + i), zero: g.row_zeros[row], scale: g.row_scales[row], bias: bias)
     }
   }
 
@@ -62,33 +74,43 @@ extension KernelSet {
     bias.addingProduct(ditqk_less_product(sum, Lanes(repeating: zero), weightSum), Lanes(repeating: scale))
   }
 
-  /// Calls `body` to fill the sums [rows][32] of each tile, and makes values of them and puts them out; or for it to do so itself, with 32 zeros.
+  /// Calls `body` to fill the sums [rows][32] of each tile, and makes values of them and puts them out; or for it to do so itself.
   @inlinable @inline(__always)
   static func forEachTile(
     _ output: ditqk_output, _ column: Int, _ isDirect: Bool,
     _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
     value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
   ) {
-    if isDirect {
-      var zeros = (Lanes.zero, Lanes.zero)
-      return withUnsafeMutableBytes(of: &zeros) { bytes in
-        let zeros = bytes.baseAddress!.assumingMemoryBound(to: Float.self)
-        forEachTile(of: output.rows) { row, rows in body(row, rows, zeros) }
-      }
-    }
-    // The sums of the largest tile. Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
-    // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
-    var scratch = InlineArray<29, Lanes>(repeating: .zero)
-    withUnsafeMutableBytes(of: &scratch) { bytes in
-      let sums = bytes.baseAddress!.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Float.self)
+    withTileSums { sums, _ in
       forEachTile(of: output.rows) { row, rows in
         body(row, rows, sums)
-        if output.isPlain(column) {
-          putOut(output, sums, row, rows, column, value)
-        } else {
-          finish(output, sums, row, rows, column, value)
-        }
+        if !isDirect { complete(output, sums, row, rows, column, value) }
       }
+    }
+  }
+
+  /// Gives `body` room for the sums of the largest tile, and 32 zeros.
+  @inlinable @inline(__always)
+  static func withTileSums(_ body: (_ sums: UnsafeMutablePointer<Float>, _ zeros: UnsafePointer<Float>) -> Void) {
+    // Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
+    // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
+    var scratch = InlineArray<31, Lanes>(repeating: .zero)
+    withUnsafeMutableBytes(of: &scratch) { bytes in
+      let sums = bytes.baseAddress!.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Float.self)
+      body(sums, UnsafePointer(sums + Int(DITQK_LARGEST_TILE_ROWS) * 32))
+    }
+  }
+
+  /// The epilogue of a tile's sums.
+  @inlinable @inline(__always)
+  static func complete(
+    _ output: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
+    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+  ) {
+    if output.isPlain(column) {
+      putOut(output, sums, firstRow, rows, column, value)
+    } else {
+      finish(output, sums, firstRow, rows, column, value)
     }
   }
 

@@ -66,61 +66,83 @@ extension KernelSet {
   }
 }
 
-/// A tile times a panel: sums [T.rows][32] = Σ over groups of scale · (tile · panel), or where `line` is given the only group put out there.
-@frozen public struct IntegerProduct<Kernels: KernelSet>: TileBody {
-  public typealias Sums = Kernels.Integers
-  @usableFromInline let g: UnsafePointer<ditqk_gemm_u8>
+/// A tile and a panel, and where their product goes.
+@frozen public struct IntegerOperands {
+  public let g: UnsafePointer<ditqk_gemm_u8>
+  /// Of the tile, and the panel's number.
   @usableFromInline let row: Int
+  @usableFromInline let panel: Int
+  /// The tile as `KernelSet.tile` has it.
+  @usableFromInline let tile: UnsafeRawPointer
+  /// Sums [rows][32] and 32 zeros.
   @usableFromInline let sums: UnsafeMutablePointer<Float>
+  @usableFromInline let zeros: UnsafePointer<Float>
+  /// Where finished values go by themselves, or nil.
   @usableFromInline let line: UnsafeMutablePointer<Float>?
 
   @inlinable @inline(__always)
-  init(_ g: UnsafePointer<ditqk_gemm_u8>, row: Int, sums: UnsafeMutablePointer<Float>, line: UnsafeMutablePointer<Float>?) {
-    (self.g, self.row, self.sums, self.line) = (g, row, sums, line)
+  init(
+    _ g: UnsafePointer<ditqk_gemm_u8>, row: Int, panel: Int, tile: UnsafeRawPointer, sums: UnsafeMutablePointer<Float>,
+    zeros: UnsafePointer<Float>, line: UnsafeMutablePointer<Float>?
+  ) {
+    (self.g, self.row, self.panel, self.tile, self.sums, self.zeros, self.line) = (g, row, panel, tile, sums, zeros, line)
   }
+
+  /// nil where its numbers are 4-bit ones still.
+  @inlinable @inline(__always) var numbers: UnsafeRawPointer? {
+    g.pointee.panel.map { UnsafeRawPointer($0 + panel * g.pointee.depth * 32) }
+  }
+  /// [groups][32].
+  @inlinable @inline(__always) var scales: UnsafePointer<Float> {
+    panel == 0 ? g.pointee.scales : g.pointee.scales + panel * ((g.pointee.depth + g.pointee.group - 1) / g.pointee.group) * 32
+  }
+  @inlinable @inline(__always) var weightSums: UnsafePointer<Float> { g.pointee.weight_sums + panel * 32 }
+  @inlinable @inline(__always) var bias: UnsafePointer<Float> { g.pointee.output.bias.map { $0 + panel * 32 } ?? zeros }
+
+  @inlinable @inline(__always)
+  func ahead(_ rows: Int, _ column: Int) -> Ahead {
+    let output = g.pointee.output.values.map { $0 + row * g.pointee.output.stride + panel * 32 } ?? sums
+    return Ahead(
+      (numbers ?? UnsafeRawPointer(g.pointee.room)) + column * 4, steps: g.pointee.depth / 4, rows: rows, output: output + column,
+      stride: g.pointee.output.stride * 4)
+  }
+}
+
+/// A tile times a panel: sums [T.rows][32] = Σ over groups of scale · (tile · panel), or where `line` is given the only group put out there.
+@frozen public struct IntegerProduct<Kernels: KernelSet, Sums: IntegerSums>: TileBody {
+  @usableFromInline let operands: IntegerOperands
+
+  @inlinable @inline(__always) public init(_ operands: IntegerOperands) { self.operands = operands }
 
   @inlinable @inline(__always)
   public func run<T: Tile>(_: T.Type) where T.Sums == Sums {
-    let depth = g.pointee.depth, group = g.pointee.group
-    let tile = UnsafeRawPointer(g.pointee.tiles + row * depth)
+    let g = operands.g, depth = g.pointee.depth, group = g.pointee.group, tile = operands.tile
     var column = 0
     while column < 32 {
-      var ahead = self.ahead(T.rows, column)
-      if var line {
+      var ahead = operands.ahead(T.rows, column)
+      if var line = operands.line {
         line += column
-        let panel = UnsafeRawPointer(g.pointee.panel! + column * 4)
-        let stride = g.pointee.output.stride, scales = g.pointee.scales + column, sums = g.pointee.weight_sums + column
-        // Where there is no bias, zeros stand in the place of sums.
-        let bias = (g.pointee.output.bias ?? UnsafePointer(self.sums)) + column, rowScales = g.pointee.row_scales + row,
-          zeros = g.pointee.row_zeros + row
+        let panel = operands.numbers! + column * 4
+        let stride = g.pointee.output.stride, scales = operands.scales + column, sums = operands.weightSums + column
+        let bias = operands.bias + column, rowScales = g.pointee.row_scales + operands.row, zeros = g.pointee.row_zeros + operands.row
         Kernels.accumulate(T.self, tile, panel, depth / 4, &ahead).forEachRow(from: 0) { i, values in
           values.finish(to: line, RowParameters(scales: scales, weightSums: sums, bias: bias, zero: zeros[i], scale: rowScales[i]))
           line += stride
         }
       } else {
+        let sums = operands.sums + column
         var start = 0
-        var scale = g.pointee.scales + column
+        var scale = operands.scales + column
         while start < depth {
           let count = depth - start < group ? depth - start : group
-          Kernels.accumulate(T.self, tile + start * T.rows, Kernels.numbers(g.pointee, start, count) + column * 4, count / 4, &ahead)
-            .forEachRow(
-              from: 0
-            ) { i, values in
-              values.flush(to: sums + i * 32 + column, isFirst: start == 0, scales: scale)
-            }
+          let numbers = operands.numbers.map { $0 + start * 32 } ?? Kernels.expanded(g.pointee, start, count)
+          Kernels.accumulate(T.self, tile + start / 4 * T.rows * Sums.stepSize, numbers + column * 4, count / 4, &ahead)
+            .forEachRow(from: 0) { i, values in values.flush(to: sums + i * 32, isFirst: start == 0, scales: scale) }
           start += count
           scale += 32
         }
       }
       column += Sums.width
     }
-  }
-
-  @inlinable @inline(__always)
-  func ahead(_ rows: Int, _ column: Int) -> Ahead {
-    let output = g.pointee.output.values.map { $0 + row * g.pointee.output.stride } ?? sums
-    return Ahead(
-      UnsafeRawPointer(g.pointee.panel ?? UnsafePointer(g.pointee.room)) + column * 4, steps: g.pointee.depth / 4, rows: rows,
-      output: output + column, stride: g.pointee.output.stride * 4)
   }
 }

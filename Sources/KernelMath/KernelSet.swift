@@ -2,11 +2,16 @@
 // uses is specialized under a name of its own. Without that, what the compiler does not inline would have one name in several modules, each
 // compiled for another CPU, and the linker would keep any of them.
 
+import CKernels
+
 /// An instruction set, as a type without values.
 public protocol KernelSet {
   /// The sums of a row in the register tile: of floats, and of 8-bit products.
   associatedtype Floats: FloatSums
   associatedtype Integers: IntegerSums
+  /// And of 8-bit products with 4-bit weights, where a set has sums of their own for them.
+  associatedtype SmallIntegers: IntegerSums = Integers
+  static var hasSmallIntegers: Bool { get }
   /// And of 16-bit products.
   associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.
@@ -15,6 +20,10 @@ public protocol KernelSet {
   static var tileSign: UInt8 { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
+  /// The tile as the sums of 8-bit weights read it: as it is, or made anew in the room.
+  static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer
+  /// `powerOfE`, inlined or not.
+  static func exponential(_ x: Lanes) -> Lanes
   /// Quantized numbers of four rows: see Quantize.swift.
   static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32>
   /// The first `count` of sixteen, the others filled up; and storing the first `count`.
@@ -26,6 +35,11 @@ public protocol KernelSet {
 
 extension KernelSet {
   @inlinable @inline(__always) public static var tileSign: UInt8 { 0 }
+  @inlinable @inline(__always) public static var hasSmallIntegers: Bool { false }
+  @inlinable @inline(__always) public static func exponential(_ x: Lanes) -> Lanes { powerOfE(x) }
+  @inlinable @inline(__always) public static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {
+    start
+  }
   /// For four numbers at once.
   @inlinable @inline(__always) static var tileMask: UInt32 { UInt32(tileSign) &* 0x0101_0101 }
 }

@@ -33,9 +33,7 @@ extension KernelSet {
   /// row = exp(factor · (row − its largest)) in place; answers with the sum.
   @inlinable @inline(__always)
   static func exponentials(_ row: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int) -> Float {
-    var top = Lanes(repeating: -.infinity)
-    forEachLanes(count) { i, lanes in top = larger(top, load(UnsafePointer(row), at: i, lanes, filling: -.infinity)) }
-    let maximum = Lanes(repeating: largest(top))
+    let maximum = highest(row, count)
     var sum = Lanes.zero
     forEachLanesOnce(count) { i, lanes in
       let power = exponential((load(UnsafePointer(row), at: i, lanes) - maximum) * Lanes(repeating: factor))
@@ -43,6 +41,14 @@ extension KernelSet {
       sum += lanes == 16 ? power : load(UnsafePointer(row), at: i, lanes)
     }
     return total(sum)
+  }
+
+  /// The largest of a row, sixteen times.
+  @inlinable @inline(__always)
+  static func highest(_ row: UnsafePointer<Float>, _ count: Int) -> Lanes {
+    var top = Lanes(repeating: -.infinity)
+    forEachLanes(count) { i, lanes in top = larger(top, load(row, at: i, lanes, filling: -.infinity)) }
+    return Lanes(repeating: largest(top))
   }
 
   @inlinable @inline(__always)

@@ -2,8 +2,8 @@
 // and kept in registers by the compiler, which gives up on arrays of accumulators. (Look at the assembly after any change: one multiply-add
 // a vector, no stores in the loop.)
 //
-// A step of depth takes 4 bytes of each row of the left matrix, one float or four 8-bit numbers, and 128 bytes of the panel: 32 columns of
-// as much. So both kinds of GEMM share this file.
+// A step of depth takes 4 bytes of each row of the left matrix, one float or four 8-bit numbers (or 8, where those were made 16-bit ones), and
+// 128 bytes of the panel: 32 columns of as much. So both kinds of GEMM share this file.
 
 import CKernels
 
@@ -27,12 +27,24 @@ public protocol RowSums {
   associatedtype Columns: ColumnSums = NoColumnSums<Operand> where Columns.Operand == Operand
   /// Columns.
   static var width: Int { get }
+  /// Bytes of a row's step.
+  static var stepSize: Int { get }
+  /// Whether `fold` is to be called after four steps at most.
+  static var folds: Bool { get }
   init()
   static func operand(at panel: UnsafeRawPointer) -> Operand
-  /// Adds the products of the row's 4 bytes at `a`.
+  /// Adds the products of the row's numbers at `a`.
   mutating func step(_ a: UnsafeRawPointer, _ b: Operand)
+  /// Adds up what the last steps came to, where that is kept apart.
+  mutating func fold()
   /// After the last step.
   mutating func add(_ columns: Columns)
+}
+
+extension RowSums {
+  @inlinable @inline(__always) public static var stepSize: Int { 4 }
+  @inlinable @inline(__always) public static var folds: Bool { false }
+  @inlinable @inline(__always) public mutating func fold() {}
 }
 
 extension RowSums where Columns == NoColumnSums<Operand> {
@@ -45,6 +57,7 @@ public protocol Tile {
   static var rows: Int { get }
   init()
   mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand)
+  mutating func fold()
   mutating func add(_ columns: Sums.Columns)
   /// Gives each row's sums to `body`, the first row being number `first`.
   func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void)
@@ -55,6 +68,7 @@ public protocol Tile {
   @inlinable @inline(__always) public static var rows: Int { 1 }
   @inlinable @inline(__always) public init() { sums = Sums() }
   @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) { sums.step(a, b) }
+  @inlinable @inline(__always) public mutating func fold() { sums.fold() }
   @inlinable @inline(__always) public mutating func add(_ columns: Sums.Columns) { sums.add(columns) }
   @inlinable @inline(__always) public func forEachRow(from first: Int, _ body: (_ row: Int, _ sums: Sums) -> Void) { body(first, sums) }
 }
@@ -67,7 +81,11 @@ public protocol Tile {
   @inlinable @inline(__always) public init() { (upper, lower) = (Upper(), Lower()) }
   @inlinable @inline(__always) public mutating func step(_ a: UnsafeRawPointer, _ b: Sums.Operand) {
     upper.step(a, b)
-    lower.step(a + Upper.rows * 4, b)
+    lower.step(a + Upper.rows * Sums.stepSize, b)
+  }
+  @inlinable @inline(__always) public mutating func fold() {
+    upper.fold()
+    lower.fold()
   }
   @inlinable @inline(__always) public mutating func add(_ columns: Sums.Columns) {
     upper.add(columns)

@@ -16,7 +16,8 @@ extension KernelSet {
         var start = 0
         while start < inputs {
           let count = inputs - start < g.group ? inputs - start : g.group
-          let numbers = numbers(g, start, g.depth - start < g.group ? g.depth - start : g.group)
+          let numbers =
+            g.panel.map { UnsafeRawPointer($0 + start * 32) } ?? expanded(g, start, g.depth - start < g.group ? g.depth - start : g.group)
           multiply(&products, numbers, count, g.scales + start / g.group * 32)
           start += count
         }
@@ -31,11 +32,10 @@ extension KernelSet {
     }
   }
 
-  /// The numbers of a group in 8 bits: in the panel, or expanded, in the first-level cache.
+  /// The numbers of a group of 4-bit weights in 8 bits, in the first-level cache.
   @inlinable @inline(__always)
-  static func numbers(_ g: ditqk_gemm_u8, _ start: Int, _ count: Int) -> UnsafeRawPointer {
-    if let panel = g.panel { return UnsafeRawPointer(panel + start * 32) }
-    expandPanel(g.nibbles + start * 16, g.zeros + start / g.group * 32, count, count, g.room)
+  static func expanded(_ g: ditqk_gemm_u8, _ start: Int, _ count: Int) -> UnsafeRawPointer {
+    expandPanel(g.nibbles + start * 16, g.zeros + start / g.group * 32, count, count, g.room.assumingMemoryBound(to: Int8.self))
     return UnsafeRawPointer(g.room)
   }
 

@@ -7,29 +7,70 @@ import KernelMath
 enum AVX2: KernelSet {
   typealias Floats = OneVector<Self>
   typealias Integers = PairSums
+  typealias SmallIntegers = SmallSums
+  static var hasSmallIntegers: Bool { true }
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 6 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
+  /// For 8-bit weights, as 16-bit numbers: once for several panels.
+  @inline(__always) static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {
+    guard g.bits == 8 else { return start }
+    let count = g.depth * rows
+    var i = 0
+    while i + 16 <= count {
+      (g.room + 2 * i).storeBytes(of: ditqk_widen_unsigned(start + i), as: SIMD16<Int16>.self)
+      i += 16
+    }
+    // A depth is a multiple of eight.
+    if i < count {
+      for k in i..<count { (g.room + 2 * k).storeBytes(of: UInt16(start.load(fromByteOffset: k, as: UInt8.self)), as: UInt16.self) }
+    }
+    return UnsafeRawPointer(g.room)
+  }
   @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { chooseAtLeastOf6(rows, body) }
 }
 
-/// Eight columns: four a vector, each with the sums of the first and the second pair of every four products.
-struct PairSums: IntegerSums {
+/// Sums of eight columns.
+protocol EightSums: IntegerSums {
+  var sums: SIMD8<Int32> { get }
+}
+
+/// Products of 16-bit numbers, four columns a vector, each with the sums of the first and the second pair of every four products.
+struct PairSums: EightSums {
   private var x = SIMD8<Int32>.zero
   private var y = SIMD8<Int32>.zero
   @inline(__always) init() {}
   @inline(__always) static var width: Int { 8 }
+  @inline(__always) static var stepSize: Int { 8 }
   @inline(__always) static func operand(at panel: UnsafeRawPointer) -> (SIMD16<Int16>, SIMD16<Int16>) {
     (ditqk_widen_signed(panel), ditqk_widen_signed(panel + 16))
   }
   @inline(__always) mutating func step(_ a: UnsafeRawPointer, _ b: (SIMD16<Int16>, SIMD16<Int16>)) {
-    let repeated = ditqk_widen_repeated(a.loadUnaligned(as: UInt32.self))
+    let repeated = ditqk_repeated(a.loadUnaligned(as: UInt64.self))
     x = x &+ ditqk_multiply_pairs(repeated, b.0)
     y = y &+ ditqk_multiply_pairs(repeated, b.1)
   }
-  @inline(__always) private var sums: SIMD8<Int32> {
-    SIMD8(lowHalf: x.evenHalf &+ x.oddHalf, highHalf: y.evenHalf &+ y.oddHalf)
+  @inline(__always) var sums: SIMD8<Int32> { SIMD8(lowHalf: x.evenHalf &+ x.oddHalf, highHalf: y.evenHalf &+ y.oddHalf) }
+}
+
+/// Products of 8-bit numbers with those of 4-bit weights, whose magnitudes are at most 15: four sums of two stay below 4 · 2 · 255 · 15 < 2¹⁵.
+struct SmallSums: EightSums {
+  private(set) var sums = SIMD8<Int32>.zero
+  private var pairs = SIMD16<Int16>.zero
+  @inline(__always) init() {}
+  @inline(__always) static var width: Int { 8 }
+  @inline(__always) static var folds: Bool { true }
+  @inline(__always) static func operand(at panel: UnsafeRawPointer) -> SIMD8<Int32> { panel.loadUnaligned(as: SIMD8<Int32>.self) }
+  @inline(__always) mutating func step(_ a: UnsafeRawPointer, _ b: SIMD8<Int32>) {
+    pairs = pairs &+ ditqk_multiply_small(a.loadUnaligned(as: UInt32.self), b)
   }
+  @inline(__always) mutating func fold() {
+    sums = sums &+ ditqk_add_pairs(pairs)
+    pairs = .zero
+  }
+}
+
+extension EightSums {
   @inline(__always)
   func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
     let product = ditqk_floats8(sums), scale = eight(scales)
@@ -51,6 +92,7 @@ struct PairSums: IntegerSums {
 public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX2.tileRows),
+    panels_together: 4,
     tile_sign: AVX2.tileSign,
     gemm: { AVX2.gemm($0!.pointee) },
     gemm_u8: { AVX2.gemm($0!) },
@@ -65,7 +107,7 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { AVX2.rowMagnitude($0!, $1) },
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX2.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_terms: { AVX2.softmaxTerms($0!, $1, $2, $3!) },
+    softmax_rows: { AVX2.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!, $4) },

@@ -48,6 +48,7 @@ struct DotSums: IntegerSums {
 public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(AVX512.tileRows),
+    panels_together: 1,
     tile_sign: AVX512.tileSign,
     gemm: { AVX512.gemm($0!.pointee) },
     gemm_u8: { AVX512.gemm($0!) },
@@ -62,7 +63,7 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { AVX512.rowMagnitude($0!, $1) },
     quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX512.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_terms: { AVX512.softmaxTerms($0!, $1, $2, $3!) },
+    softmax_rows: { AVX512.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX512.packRows($0!, $1, $2, $3!, $4) },

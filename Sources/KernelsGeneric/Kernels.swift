@@ -14,6 +14,8 @@ enum Generic: KernelSet {
   #endif
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 4 }
+  /// Without vectors or fused multiply-adds it is long, and called from many places.
+  @inline(never) static func exponential(_ x: Lanes) -> Lanes { powerOfE(x) }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo4(rows, body) }
   @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { body.run(Rows4<B.Sums>.self) }
 }
@@ -23,6 +25,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   let decodes = ditqk_decodes() != 0
   table.pointee = ditqk_kernels(
     tile_rows: Int32(Generic.tileRows),
+    panels_together: 1,
     tile_sign: Generic.tileSign,
     gemm: { Generic.gemm($0!.pointee) },
     gemm_u8: { Generic.gemm($0!) },
@@ -37,7 +40,7 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { Generic.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_terms: { Generic.softmaxTerms($0!, $1, $2, $3!) },
+    softmax_rows: { Generic.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!, $4) },

@@ -22,6 +22,7 @@ enum UnsignedDot: QuadDot {
 public func ditqk_i8mm(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   table.pointee = ditqk_kernels(
     tile_rows: Int32(I8MM.tileRows),
+    panels_together: 1,
     tile_sign: I8MM.tileSign,
     gemm: { I8MM.gemm($0!.pointee) },
     gemm_u8: { I8MM.gemm($0!) },
@@ -36,7 +37,7 @@ public func ditqk_i8mm(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { I8MM.rowMagnitude($0!, $1) },
     quantize_rows: { I8MM.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { I8MM.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_terms: { I8MM.softmaxTerms($0!, $1, $2, $3!) },
+    softmax_rows: { I8MM.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
     expand_panel: { I8MM.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { I8MM.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { I8MM.packRows($0!, $1, $2, $3!, $4) },

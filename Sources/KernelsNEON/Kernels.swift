@@ -24,6 +24,7 @@ public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
   let decodes = ditqk_decodes() != 0
   table.pointee = ditqk_kernels(
     tile_rows: Int32(NEON.tileRows),
+    panels_together: 1,
     tile_sign: NEON.tileSign,
     gemm: { NEON.gemm($0!.pointee) },
     gemm_u8: { NEON.gemm($0!) },
@@ -38,7 +39,7 @@ public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { NEON.rowMagnitude($0!, $1) },
     quantize_rows: { NEON.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { NEON.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_terms: { NEON.softmaxTerms($0!, $1, $2, $3!) },
+    softmax_rows: { NEON.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
     expand_panel: { NEON.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { NEON.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { NEON.packRows($0!, $1, $2, $3!, $4) },

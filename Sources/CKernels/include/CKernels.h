@@ -45,24 +45,30 @@ typedef struct ditqk_gemm {
 } ditqk_gemm;
 
 /*
- * One panel of integers: output = epilogue(row scale · (Σ over groups: scale · Σ q·p  −  row zero · weight sum)), the inner sum exact.
- *   tiles  [depth / 4][rows][4] of q, 0 … 255, exclusive-or tile_sign;  panel  [depth / 4][32][4] of p, −127 … 127
+ * Panels of integers: output = epilogue(row scale · (Σ over groups: scale · Σ q·p  −  row zero · weight sum)), the inner sum exact.
+ *   tiles  [depth / 4][rows][4] of q, 0 … 255, exclusive-or tile_sign;  panel  [depth / 4][32][4] of p, −127 … 127, of 4-bit weights −15 … 15
+ * Of several panels the numbers, scales and weight sums stand one after the other; each tile is multiplied with all of them in turn.
  */
 typedef struct ditqk_gemm_u8 {
   const uint8_t *tiles;
   const int8_t *panel;       /* or NULL: 4-bit numbers that are expanded a group at a time, for one tile */
-  const uint8_t *nibbles;    /* as expand_panel takes them, with their zeros [groups][32] and room for a group [group][32] */
+  const uint8_t *nibbles;    /* as expand_panel takes them, with their zeros [groups][32] */
   const uint8_t *zeros;
-  int8_t *room;
-  const float *scales;       /* [groups][32] */
-  const float *weight_sums;  /* [32]: Σ over groups of scale · Σ p */
+  void *room;                /* for such a group, [group][32], or a tile of 16-bit numbers, [depth / 4][tile_rows][4]: see ditqk_room */
+  intptr_t panels;           /* more than 1 only of 8 bits */
+  int32_t bits;              /* of a weight: 8 or 4 */
+  const float *scales;       /* [panels][groups][32] */
+  const float *weight_sums;  /* [panels][32]: Σ over groups of scale · Σ p */
   const float *row_scales;   /* [rows] */
   const float *row_zeros;    /* [rows]: zero points, 0 … 255 */
   intptr_t depth, group;     /* multiples of 4; the last group may be shorter */
   const void *next;          /* bytes that will be read next, to be asked for meanwhile, or NULL */
   intptr_t next_size;
-  ditqk_output output;       /* of at most 32 columns */
+  ditqk_output output;       /* of at most 32 · panels columns */
 } ditqk_gemm_u8;
+
+/* Bytes of room for rows so deep. */
+static inline intptr_t ditqk_room(intptr_t depth) { return depth * DITQK_PANEL_COLUMNS; }
 
 /*
  * Some pixels of an image row through one panel of a convolution of floats: output = or += sums over taps and channels + bias, as in ditqk_gemm. The pixels
@@ -123,6 +129,7 @@ static inline int ditqk_decodes(void) {
 
 typedef struct ditqk_kernels {
   int32_t tile_rows;
+  int32_t panels_together;   /* how many panels of 8-bit numbers gemm_u8 likes to have at once */
   uint8_t tile_sign;         /* 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80 for numbers less 128 */
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
@@ -149,8 +156,9 @@ typedef struct ditqk_kernels {
                         intptr_t tile_rows, int32_t is_signed);
   /* A panel [⌈depth / 8⌉ · 2][32][4] from a matrix [depth][≥ count] of floats that is transposed already, each column by its own scale max |x| / 127. */
   void (*quantize_columns)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, int8_t *panel, float *scales);
-  /* x = exp(factor · (x − max x)), and the scale that makes softmax of it in steps of 1/255. */
-  void (*softmax_terms)(float *x, float factor, intptr_t count, float *scale);
+  /* One or two rows to exp(factor · (x − max x)) in steps of 1/255, into their place in a tile as quantize_rows fills it, and the scales that make
+     softmax of that. */
+  void (*softmax_rows)(const float *const *rows, intptr_t count, intptr_t depth, float factor, float *scales, uint8_t *place, intptr_t tile_rows);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);
@@ -270,12 +278,20 @@ static inline ditqk_i32x16 ditqk_dot_words(ditqk_i32x16 sums, uint32_t a, ditqk_
 #endif
 }
 #if defined(__AVX2__)
-/* Sixteen signed bytes, or four unsigned ones repeated, as 16-bit numbers; and sums of pairs of their products. vpmaddubsw would saturate. */
+/* Sixteen signed or unsigned bytes as 16-bit numbers, four of those repeated, and sums of pairs of products. vpmaddubsw would saturate. */
 static inline ditqk_i16x16 ditqk_widen_signed(const void *p) {
   return (ditqk_i16x16)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)p));
 }
-static inline ditqk_i16x16 ditqk_widen_repeated(uint32_t a) { return (ditqk_i16x16)_mm256_cvtepu8_epi16(_mm_set1_epi32((int)a)); }
+static inline ditqk_i16x16 ditqk_widen_unsigned(const void *p) {
+  return (ditqk_i16x16)_mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)p));
+}
+static inline ditqk_i16x16 ditqk_repeated(uint64_t words) { return (ditqk_i16x16)_mm256_set1_epi64x((long long)words); }
 static inline ditqk_i32x8 ditqk_multiply_pairs(ditqk_i16x16 a, ditqk_i16x16 b) { return (ditqk_i32x8)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
+/* Sums of pairs of products of four unsigned bytes, repeated, with signed ones of at most 64, which do not saturate; and sums of such pairs. */
+static inline ditqk_i16x16 ditqk_multiply_small(uint32_t a, ditqk_i32x8 b) {
+  return (ditqk_i16x16)_mm256_maddubs_epi16(_mm256_set1_epi32((int)a), (__m256i)b);
+}
+static inline ditqk_i32x8 ditqk_add_pairs(ditqk_i16x16 x) { return (ditqk_i32x8)_mm256_madd_epi16((__m256i)x, _mm256_set1_epi16(1)); }
 #endif
 
 /* Four sums of four products of a byte vector with `a` repeated: signed with signed ones, or signed with unsigned. */

@@ -55,8 +55,8 @@ extension ditqk_output {
     next_depth = IntegerWeights.depth(next.inputs)
   }
 
-  /// Some rows of one panel's columns.
-  func part(_ range: Range<Int>, panel: Int) -> ditqk_output {
+  /// Some rows of the columns of a panel, or of several.
+  func part(_ range: Range<Int>, panel: Int, count: Int = 1) -> ditqk_output {
     let column = panel * panelColumns
     var result = self
     result.values = values.map { $0 + range.lowerBound * stride + column }
@@ -67,7 +67,7 @@ extension ditqk_output {
     result.factors = factors.map { $0 + column }
     result.gate = gate.map { $0 + column }
     result.first_column = column
-    (result.rows, result.columns, result.first_row) = (range.count, min(panelColumns, columns - column), range.lowerBound)
+    (result.rows, result.columns, result.first_row) = (range.count, min(count * panelColumns, columns - column), range.lowerBound)
     return result
   }
 }

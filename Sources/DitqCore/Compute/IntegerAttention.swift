@@ -45,20 +45,16 @@ private struct IntegerPanels {
 
   func panel(_ index: Int) -> UnsafeMutablePointer<Int8> { numbers + index * depth * panelColumns }
 
-  /// Rows of `output` ← tile · panels, panel after panel.
+  /// Rows of `output` ← tile · panels; where sums are still to be made, anything finite stands for them, as zero points are 0.
   func multiply(
-    _ tile: UnsafePointer<UInt8>, scales rowScales: UnsafePointer<Float>, zeros: UnsafePointer<Float>, _ output: ditqk_output,
-    _ kernels: ditqk_kernels
+    _ tile: UnsafePointer<UInt8>, _ room: IntegerAttentionScratch, hasSums: Bool, _ output: ditqk_output, _ kernels: ditqk_kernels
   ) {
-    for index in 0..<panelCount(output.columns) {
-      let column = index * panelColumns
-      var g = ditqk_gemm_u8(
-        tiles: tile, panel: panel(index), nibbles: nil, zeros: nil, room: nil, scales: scales + column,
-        weight_sums: (sums ?? scales) + column, row_scales: rowScales, row_zeros: zeros, depth: depth, group: depth, next: nil,
-        next_size: 0,
-        output: output.part(0..<output.rows, panel: index))
-      kernels.gemm_u8(&g)
-    }
+    var g = ditqk_gemm_u8(
+      tiles: tile, panel: numbers, nibbles: nil, zeros: nil, room: room.tile, panels: panelCount(output.columns), bits: 8, scales: scales,
+      weight_sums: hasSums ? sums : scales, row_scales: room.scales, row_zeros: room.zeros, depth: depth, group: depth, next: nil,
+      next_size: 0,
+      output: output)
+    kernels.gemm_u8(&g)
   }
 }
 
@@ -70,12 +66,15 @@ struct IntegerAttentionScratch {
   let scores: UnsafeMutablePointer<Float>
   let scales: UnsafeMutablePointer<Float>
   let zeros: UnsafeMutablePointer<Float>
+  /// What a kernel makes of a tile.
+  let tile: UnsafeMutablePointer<UInt8>
 
   init(_ arena: inout Arena, _ sizes: AttentionSizes, _ tileRows: Int) {
     queries = arena.reserve(UInt8.self, tileRows, sizes.keyDepth)
     probabilities = arena.reserve(UInt8.self, tileRows, sizes.valueDepth)
     scores = arena.floats(tileRows, sizes.tokens)
     (scales, zeros) = (arena.floats(tileRows), arena.floats(tileRows))
+    tile = arena.reserve(UInt8.self, ditqk_room(max(sizes.keyDepth, sizes.valueDepth)))
   }
 
   static func floats(_ sizes: AttentionSizes, _ tileRows: Int) -> Int {
@@ -120,13 +119,10 @@ private struct PackIntegers: ParallelJob {
       for row in stride(from: 0, to: count, by: 4) {
         quantize(keys + (first + row) * input.stride, min(4, count - row), scales + row, row, panels.panel(panel))
       }
-      // A row of ones gives the sums.
-      var g = ditqk_gemm_u8(
-        tiles: room.queries, panel: panels.panel(panel), nibbles: nil, zeros: nil, room: nil, scales: scales, weight_sums: scales,
-        row_scales: room.scales, row_zeros: room.zeros, depth: panels.depth, group: panels.depth, next: nil, next_size: 0,
-        output: ditqk_output(panels.sums! + first, rows: 1, panelColumns, stride: panelColumns))
-      kernels.gemm_u8(&g)
     }
+    // A row of ones gives the sums.
+    let columns = panelCount(input.tokens) * panelColumns
+    panels.multiply(room.queries, room, hasSums: false, ditqk_output(panels.sums!, rows: 1, columns, stride: columns), kernels)
   }
 
   /// Up to four keys into their columns of a panel.
@@ -172,15 +168,19 @@ private struct AttendOnIntegers: ParallelJob {
       quantizeQueries(input.query + input.offset(ofUnit: unit) + (first + row) * input.stride, min(4, count - row), row, count, room)
     }
     IntegerPanels.keys(buffers, input, unit: unit).multiply(
-      room.queries, scales: room.scales, zeros: room.zeros, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels)
+      room.queries, room, hasSums: true, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels)
 
     let factor = 1 / Float(headSize).squareRoot()
-    for row in 0..<count { kernels.softmax_terms(room.scores + row * tokens, factor, tokens, room.scales + row) }
-    for row in stride(from: 0, to: count, by: 4) { quantizeProbabilities(min(4, count - row), row, count, room) }
+    withRowPointers { rows in
+      for row in 0..<count { rows[row] = UnsafePointer(room.scores + row * tokens) }
+      for row in stride(from: 0, to: count, by: 2) {
+        kernels.softmax_rows(rows + row, min(2, count - row), tokens, factor, room.scales + row, room.probabilities + row * 4, count)
+      }
+    }
     room.zeros.initialize(repeating: 0, count: count)
     let width = input.heads * headSize, line = unit / input.heads * tokens + first
     IntegerPanels.values(buffers, input, unit: unit).multiply(
-      room.probabilities, scales: room.scales, zeros: room.zeros,
+      room.probabilities, room, hasSums: false,
       ditqk_output(output + line * width + unit % input.heads * headSize, rows: count, headSize, stride: width), kernels)
   }
 
@@ -191,21 +191,6 @@ private struct AttendOnIntegers: ParallelJob {
         kernels.row_range(rows[i], input.headSize, room.scales + row + i, room.zeros + row + i)
       }
       kernels.quantize_rows(rows, count, input.headSize, room.scales + row, room.zeros + row, room.queries + row * 4, tile, 0)
-    }
-  }
-
-  /// What softmax divides, in steps of 1/255.
-  private func quantizeProbabilities(_ count: Int, _ row: Int, _ tile: Int, _ room: IntegerAttentionScratch) {
-    let steps = InlineArray<4, Float>(repeating: 1 / 255), zeros = InlineArray<4, Float>(repeating: 0)
-    withRowPointers { rows in
-      for i in 0..<count { rows[i] = UnsafePointer(room.scores + (row + i) * input.tokens) }
-      withUnsafeBytes(of: steps) { steps in
-        withUnsafeBytes(of: zeros) { zeros in
-          kernels.quantize_rows(
-            rows, count, input.tokens, steps.baseAddress!.assumingMemoryBound(to: Float.self),
-            zeros.baseAddress!.assumingMemoryBound(to: Float.self), room.probabilities + row * 4, tile, 0)
-        }
-      }
     }
   }
 }

@@ -172,7 +172,8 @@ struct RowQuantizationTests {
       for set in instructionSets() {
         let expected = (0..<rowCount).map { quantize(Array(x.values[$0 * count..<($0 + 1) * count]), set) }
         for threads in 1...3 {
-          let machine = try Machine(set, threads: threads), output = Buffer(count: rowCount * outputs)
+          let machine = try Machine(set, threads: threads, scratchFloats: Executor.integerScratch(inputs: count))
+          let output = Buffer(count: rowCount * outputs)
           let packed = PackedIntegerRows(rows: rowCount, inputs: count, tileRows: machine.executor.tileRows)
           machine.executor.quantize(.plain(source.floats, stride: count), by: nil, nil, into: packed.rows)
           machine.executor.gemm(packed.rows, weights.weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: outputs)
