@@ -225,6 +225,7 @@ static void try_all(size_t index, long every) {
     for (int again = 0; again < 3 && left > 0; again++) try_one(index, k, &left);
     require(left <= 0, "memory is left", operations[index].name, k);
   }
+  require(heap_misfits == 0, "aligned_alloc was asked for a size that is no multiple of the alignment", operations[index].name, 0);
   printf("%s %ld\n", operations[index].name, refusals);
 }
 
