@@ -55,6 +55,8 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 }
 
 static int is(const char *name) { return strcmp(fault, name) == 0; }
+/* Of what calculates long: one, where it is called the most often. */
+static int32_t threads(void) { return is("heap") ? 1 : 2; }
 static const ditq_allocator *allocator(void) { return is("hook") ? &hooks : NULL; }
 static ditq_progress_callback callback(void) { return is("callback") ? progress : NULL; }
 
@@ -135,14 +137,14 @@ static ditq_status quantize_with(void **made, int32_t bits, int32_t mode, double
   ditq_quantize_options options;
   ditq_quantize_options_init(&options);
   options.weight_bits = bits, options.activation_mode = mode, options.balance_channels = mode == DITQ_ACTIVATION_STATIC;
-  options.calibration_steps = 2, options.calibration_total_steps = 4, options.calibration_samples = 2, options.threads = 2;
+  options.calibration_steps = 2, options.calibration_total_steps = 4, options.calibration_samples = 2, options.threads = threads();
   options.observer = DITQ_OBSERVER_MSE, options.error_budget_db = budget, options.progress = callback();
   return ditq_quantize(model, &options, (ditq_model **)made, &error);
 }
 static ditq_status quantize(void **made) { return quantize_with(made, 8, DITQ_ACTIVATION_AUTO, 0); }
 static ditq_status quantize_calibrated(void **made) { return quantize_with(made, 4, DITQ_ACTIVATION_STATIC, 20); }
 static ditq_status compare(void **made) {
-  ditq_compare_options options = {.struct_size = sizeof options, .steps = 2, .samples = 1, .threads = 2, .progress = callback()};
+  ditq_compare_options options = {.struct_size = sizeof options, .steps = 2, .samples = 1, .threads = threads(), .progress = callback()};
   return ditq_compare(model, packed, &options, (ditq_report **)made, &error);
 }
 static ditq_status save(void **made) { return (void)made, ditq_model_save(packed, target, &error); }

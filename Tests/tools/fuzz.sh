@@ -14,8 +14,8 @@ mkdir -p $build/fuzz $build/found
 seed=${FUZZ_SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
-# Short stacks of allocations: remembering them takes longer than many a call.
-export ASAN_OPTIONS=allocator_may_return_null=1:malloc_context_size=3 UBSAN_OPTIONS=print_stacktrace=1
+# Short stacks of allocations, and not all that was freed for long: remembering it takes longer than many a call.
+export ASAN_OPTIONS=allocator_may_return_null=1:malloc_context_size=3:quarantine_size_mb=64 UBSAN_OPTIONS=print_stacktrace=1
 
 build_target() {
   [ $build/fuzz/"$1" -nt $build/libditq.a ] && [ $build/fuzz/"$1" -nt Tests/fuzz/"$1".c ] && [ $build/fuzz/"$1" -nt Tests/fuzz/fuzz.h ] && return
