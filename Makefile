@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.ld' -o -name '*.modulemap')
 
-.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz sanitize soak reproducible sbom
+.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -71,14 +71,17 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 test: setup setup-test lib archive gen_png models .build-address/libditq.a .build-thread/libditq.a
 	Tests/run.sh
 
-# What SECURITY.md tells of. Fuzzing, SECONDS for each target of Tests/fuzz (or of TARGETS, some of them), two at a time; sanitizers and valgrind; a
-# storm of sessions under ThreadSanitizer for SOAK seconds; two builds compared; what the library consists of, in CycloneDX.
+# What SECURITY.md tells of. Fuzzing, SECONDS for each target of Tests/fuzz (or of TARGETS, some of them), two at a time; every request of memory
+# refused in its turn; sanitizers and valgrind; a storm of sessions under ThreadSanitizer for SOAK seconds; two builds compared; what the library consists of, in CycloneDX.
 SECONDS ?= 20
 SOAK    ?= 600
 .build-address/libditq.a .build-thread/libditq.a: .build-%/libditq.a: $(SWIFT_SOURCES) Tests/tools/sanitized.sh | setup
 	Tests/tools/sanitized.sh $*
 fuzz: .build-address/libditq.a
 	Tests/tools/fuzz.sh $(SECONDS) $(TARGETS)
+failures: lib
+	@Tests/tools/setup.sh gcc
+	Tests/tools/failures.sh
 sanitize: .build-address/libditq.a .build-thread/libditq.a lib
 	@Tests/tools/setup.sh gcc valgrind
 	Tests/tools/sanitize.sh address

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Everything that `make test` runs, in order; the last lines say how many tests passed. Needs what the Makefile's setup targets install and
-# the built Embedded library. Each part goes on after another one's failure, so that one run tells all.
+# Everything that `make test` runs, in order; the last lines say how many tests passed, and how long each part took. Needs what the Makefile's setup
+# targets install and the built libraries. Each part goes on after another one's failure, so that one run tells all.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 embedded=$PWD/.build-embedded/lib/libditq.so.1
 log=$(mktemp) cpus=$(mktemp)
 trap 'rm -f "$log" "$cpus" "$cpus.status"' EXIT
-passed=0 failed=0 summary=()
+passed=0 failed=0 summary=() began=$SECONDS
 
 # part NAME COMMAND…: runs a command, counts its "ok" lines, or what Swift Testing and pytest say of themselves.
 part() {
-  local name=$1 good bad
+  local name=$1 good bad start=$SECONDS
   shift
   echo "---- $name"
   "$@" >"$log" 2>&1
@@ -33,7 +33,7 @@ part() {
     bad=1
   fi
   passed=$((passed + good)) failed=$((failed + bad))
-  summary+=("$(printf '%-28s %5d passed, %d failed' "$name" "$good" "$bad")")
+  summary+=("$(printf '%-28s %5d passed, %d failed, %4d s' "$name" "$good" "$bad" $((SECONDS - start)))")
 }
 
 lint() { swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests && echo "ok  format"; }
@@ -56,9 +56,9 @@ part "regular library and tool" bash -c 'for product in ditq ditq-tool; do
 done'
 part "install" Tests/install.sh
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
-part "fuzzing" env FUZZ_SEED=1 Tests/tools/fuzz.sh 10
+part "fuzzing" env FUZZ_FRESH=1 Tests/tools/fuzz.sh 20
 grep '^ok ' "$log"
-part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 20 || status=1; exit $status'
+part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 30 || status=1; exit $status'
 part "SBOM" bash -c 'Tests/tools/sbom.py .build-embedded/lib/libditq.so.1 0 | python3 -m json.tool >/dev/null && echo "ok  SBOM"'
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 wait
@@ -67,5 +67,5 @@ grep '^|' "$log"
 
 echo
 printf '%s\n' "${summary[@]}"
-echo "$passed tests passed, $failed failed"
+echo "$passed tests passed, $failed failed, in $((SECONDS - began)) s"
 [ "$failed" -eq 0 ]

@@ -18,6 +18,8 @@
  *   - A ditq_model is immutable: any number of threads may share it. A ditq_session serves one call at a time; different
  *     sessions are independent. ditq_session_cancel is the one call that any thread may make on a busy session.
  *   - Nothing is global. After ditq_session_create, generating allocates nothing.
+ *   - In a child of fork() everything goes on as in the parent, but for sessions with threads of their own: threads stay behind,
+ *     so that calls on these answer DITQ_UNSUPPORTED there. Destroying them is allowed.
  *   - Structs only grow at the end; each begins with struct_size, set it to sizeof. Enumerators keep their numbers for ever.
  *
  * Conventions: shapes are [a, b, c] with the last index fastest; _size is in bytes, _count in elements; strings are UTF-8 and
@@ -69,7 +71,7 @@ enum {
   DITQ_NOT_FOUND = 2,        /* no such file, class name, layer or tensor */
   DITQ_IO_FAILED = 3,        /* the system refused to read or write; the message has its reason */
   DITQ_MALFORMED = 4,        /* the bytes are not what they claim to be */
-  DITQ_UNSUPPORTED = 5,      /* well-formed, but not something this version runs */
+  DITQ_UNSUPPORTED = 5,      /* well-formed, but not something this version runs; a session made before a fork */
   DITQ_OUT_OF_MEMORY = 6,
   DITQ_CANCELLED = 7,        /* ditq_session_cancel, or a callback that asked to stop */
   DITQ_CHECKSUM_MISMATCH = 8,

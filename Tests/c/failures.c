@@ -1,9 +1,11 @@
 /*
  * Every call that takes memory, threads or a callback, refused the k-th of what it asks for, for every k until it succeeds:
- *     failures FAULT CHECKPOINT HEADS FOLDER [EVERY]
+ *     failures FAULT MODEL HEADS FOLDER [EVERY]
+ * MODEL is a float one, a file or a diffusers directory; what it is when it was quantized is saved, and opened too. With a decoder, pictures are made.
  * FAULT: "callback" cancels · "hook" the host's allocator · "blocks" malloc of 4096 bytes and more · "heap" any malloc · "exhausted" any malloc
  * from the k-th on but for what was given back · "threads" pthread_create. EVERY: only each EVERYth k. After each refusal: the status that belongs to it, out parameters
- * as they were, as many pieces of memory held as before; at the end a call that succeeds. Prints "OPERATION REFUSALS" for each operation.
+ * as they were, as many pieces of memory held as before; then the same call again on the same handles, which is refused the next one, and at the end
+ * succeeds. Prints "OPERATION REFUSALS" for each operation, and at the end "phases", in which a callback ended a call.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -26,6 +28,9 @@ static ditq_run *run;
 static int32_t heads;
 static unsigned char *bytes, saved[1 << 20];
 static size_t byte_count, saved_size;
+static ditq_model_info info;
+static char packed_path[4096];
+static int phases[8];
 
 /* ---- Faults: what is asked for is counted down, and refused at 0 ---- */
 
@@ -33,7 +38,12 @@ static long countdown;      /* of the callback, the hooks and threads; 0: nothin
 static int was_refused;
 static int refuses(void) { return countdown > 0 && --countdown == 0 ? (was_refused = 1) : 0; }
 
-static int32_t progress(void *context, const ditq_progress *p) { return (void)context, (void)p, refuses(); }
+static int32_t progress(void *context, const ditq_progress *p) {
+  (void)context;
+  if (!refuses()) return 0;
+  phases[p->phase] = 1;
+  return 1;
+}
 static void *take(void *context, size_t size, size_t alignment) {
   return (void)context, refuses() ? NULL : aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
 }
@@ -45,6 +55,8 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 }
 
 static int is(const char *name) { return strcmp(fault, name) == 0; }
+/* Of what calculates long: one, where it is called the most often. */
+static int32_t threads(void) { return is("heap") ? 1 : 2; }
 static const ditq_allocator *allocator(void) { return is("hook") ? &hooks : NULL; }
 static ditq_progress_callback callback(void) { return is("callback") ? progress : NULL; }
 
@@ -75,6 +87,11 @@ static ditq_status open_path(void **made) {
   ditq_model_options options = opening();
   return ditq_model_open(checkpoint, &options, (ditq_model **)made, &error);
 }
+static ditq_status open_packed(void **made) {
+  ditq_model_options options = opening();
+  options.head_count = 0;
+  return ditq_model_open(packed_path, &options, (ditq_model **)made, &error);
+}
 static int32_t copy(void *context, uint64_t offset, void *buffer, size_t count) { return (void)context, memcpy(buffer, bytes + offset, count), 0; }
 static ditq_status open_reader(void **made) {
   ditq_model_options options = opening();
@@ -99,6 +116,12 @@ static ditq_status denoise(void **made) {
   (void)made;
   return ditq_denoise(session, labels, seeds, 3, &options, latents, sizeof latents, &error);
 }
+static ditq_status generate(void **made) {
+  static uint8_t pixels[3 * 64 * 64 * 3];
+  ditq_generate_options options = sampling();
+  if (!info.has_decoder) return denoise(made);
+  return ditq_generate(session, labels, seeds, 3, &options, pixels, sizeof pixels, &error);
+}
 static ditq_status make_run(void **made) {
   ditq_generate_options options = sampling();
   options.steps = 50;
@@ -114,14 +137,14 @@ static ditq_status quantize_with(void **made, int32_t bits, int32_t mode, double
   ditq_quantize_options options;
   ditq_quantize_options_init(&options);
   options.weight_bits = bits, options.activation_mode = mode, options.balance_channels = mode == DITQ_ACTIVATION_STATIC;
-  options.calibration_steps = 2, options.calibration_total_steps = 4, options.calibration_samples = 2, options.threads = 2;
+  options.calibration_steps = 2, options.calibration_total_steps = 4, options.calibration_samples = 2, options.threads = threads();
   options.observer = DITQ_OBSERVER_MSE, options.error_budget_db = budget, options.progress = callback();
   return ditq_quantize(model, &options, (ditq_model **)made, &error);
 }
 static ditq_status quantize(void **made) { return quantize_with(made, 8, DITQ_ACTIVATION_AUTO, 0); }
 static ditq_status quantize_calibrated(void **made) { return quantize_with(made, 4, DITQ_ACTIVATION_STATIC, 20); }
 static ditq_status compare(void **made) {
-  ditq_compare_options options = {.struct_size = sizeof options, .steps = 2, .samples = 1, .threads = 2, .progress = callback()};
+  ditq_compare_options options = {.struct_size = sizeof options, .steps = 2, .samples = 1, .threads = threads(), .progress = callback()};
   return ditq_compare(model, packed, &options, (ditq_report **)made, &error);
 }
 static ditq_status save(void **made) { return (void)made, ditq_model_save(packed, target, &error); }
@@ -162,8 +185,8 @@ static void destroy_linear(void *made) { ditq_linear_destroy((ditq_linear *)made
 static void remove_file(void *made) { (void)made, unlink(target); }
 
 static const struct { const char *name; ditq_status (*call)(void **); void (*undo)(void *); } operations[] = {
-    {"open", open_path, close_model}, {"open_reader", open_reader, close_model}, {"session", make_session, destroy_session},
-    {"denoise", denoise, NULL}, {"run_create", make_run, destroy_run}, {"run_step", step_run, NULL}, {"run_restore", restore_run, destroy_run},
+    {"open", open_path, close_model}, {"open_packed", open_packed, close_model}, {"open_reader", open_reader, close_model}, {"session", make_session, destroy_session},
+    {"denoise", denoise, NULL}, {"generate", generate, NULL}, {"run_create", make_run, destroy_run}, {"run_step", step_run, NULL}, {"run_restore", restore_run, destroy_run},
     {"quantize", quantize, close_model}, {"quantize_calibrated", quantize_calibrated, close_model}, {"compare", compare, destroy_report},
     {"save", save, remove_file}, {"describe", describe, NULL}, {"find_class", find, NULL}, {"png_write", write_png, remove_file},
     {"linear_create", make_linear, destroy_linear}, {"linear_apply", apply_linear, destroy_linear}};
@@ -204,33 +227,47 @@ static void try_all(size_t index, long every) {
     for (int again = 0; again < 3 && left > 0; again++) try_one(index, k, &left);
     require(left <= 0, "memory is left", operations[index].name, k);
   }
+  require(heap_misfits == 0, "aligned_alloc was asked for a size that is no multiple of the alignment", operations[index].name, 0);
   printf("%s %ld\n", operations[index].name, refusals);
 }
 
-static int prepare(void) {
+/* The bytes for the reader: the file itself, or what was saved of a directory. */
+static void read_bytes(void) {
   FILE *stream = fopen(checkpoint, "rb");
   bytes = malloc(1 << 24);
   byte_count = stream && bytes ? fread(bytes, 1, 1 << 24, stream) : 0;
   if (stream) fclose(stream);
+  if (byte_count || !(stream = fopen(packed_path, "rb"))) return;
+  byte_count = fread(bytes, 1, 1 << 24, stream);
+  heads = 0;
+  fclose(stream);
+}
+
+static int prepare(void) {
   void *made = NULL;
   if (open_path(&made) != DITQ_OK) return 0;
   model = (ditq_model *)made, made = NULL;
-  if (quantize(&made) != DITQ_OK) return 0;
+  if (quantize(&made) != DITQ_OK || ditq_model_save((ditq_model *)made, packed_path, &error) != DITQ_OK) return 0;
   packed = (ditq_model *)made, made = NULL;
+  info.struct_size = sizeof info;
+  if (ditq_model_describe(packed, &info, &error) != DITQ_OK) return 0;
+  read_bytes();
   if (make_session(&made) != DITQ_OK) return 0;
   session = (ditq_session *)made, made = NULL;
   if (make_run(&made) != DITQ_OK) return 0;
   run = (ditq_run *)made;
-  return ditq_run_save(run, saved, sizeof saved, &saved_size, &error) == DITQ_OK;
+  return byte_count && ditq_run_save(run, saved, sizeof saved, &saved_size, &error) == DITQ_OK;
 }
 
 int main(int count, char **argument) {
   if (count < 5) return 2;
   fault = argument[1], checkpoint = argument[2], heads = atoi(argument[3]), folder = argument[4];
   snprintf(target, sizeof target, "%s/made", folder);
+  snprintf(packed_path, sizeof packed_path, "%s/packed.ditq", folder);
   setvbuf(stdout, NULL, _IOLBF, 1024);
   error.struct_size = sizeof error;
   if (!prepare()) return printf("FAILED  %s\n", error.message), 1;
   for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) try_all(i, count > 5 ? atol(argument[5]) : 1);
+  printf("phases %d%d%d%d%d\n", phases[0], phases[1], phases[2], phases[3], phases[4]);
   return 0;
 }

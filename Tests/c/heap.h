@@ -27,6 +27,7 @@ static atomic_long heap_countdown;
 static atomic_int heap_stays;
 static atomic_long heap_refused;
 static atomic_long heap_end; /* of heap_bytes; 0: none yet */
+static atomic_long heap_misfits; /* aligned requests that are no multiple of their alignment, which C11 does not allow */
 
 /* Whether a request is granted. */
 static int heap_grants(size_t size) {
@@ -51,7 +52,10 @@ static void heap_left(void *memory) {
 void *malloc(size_t size) { return heap_grants(size) ? heap_taken(__libc_malloc(size)) : NULL; }
 void *calloc(size_t count, size_t size) { return heap_grants(count * size) ? heap_taken(__libc_calloc(count, size)) : NULL; }
 void *memalign(size_t alignment, size_t size) { return heap_grants(size) ? heap_taken(__libc_memalign(alignment, size)) : NULL; }
-void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+void *aligned_alloc(size_t alignment, size_t size) {
+  if (size % alignment) atomic_fetch_add(&heap_misfits, 1);
+  return memalign(alignment, size);
+}
 int posix_memalign(void **memory, size_t alignment, size_t size) {
   *memory = memalign(alignment, size);
   return *memory ? 0 : 12; /* ENOMEM */

@@ -1,17 +1,19 @@
 /*
  * Sequences of calls with arguments of every kind. The input is a program: a byte chooses a call, the next ones its arguments, among them handles
- * of a few that live, NULL, numbers at the edges of what is allowed and buffers of exactly the size that is told. What it left is closed.
+ * of a few that live, NULL, numbers at the edges of what is allowed and buffers of exactly the size that is told. What it left is closed. Programs
+ * are short, so that there are many: see LONGEST and STEPS.
  */
 #include "fuzz.h"
 
-enum { HANDLES = 3, IMAGES = 3, LATENTS = 64, PIXELS = 8 * 8 * 3, LONGEST = 64 };
+enum { HANDLES = 3, IMAGES = 3, LATENTS = 64, PIXELS = 8 * 8 * 3, LONGEST = 12, STEPS = 16 };
 static ditq_model *base, *models[HANDLES];
 static ditq_session *sessions[HANDLES];
 static ditq_run *runs[HANDLES];
 static ditq_linear *linears[HANDLES];
 static ditq_report *report;
 static input program;
-static int patience; /* how many more callbacks say "go on" */
+static int patience; /* how many more callbacks of this call say "go on" */
+static int steps;    /* how many more steps this program may take: what is quick is tried often */
 
 static int32_t number(void) {
   static const int32_t edges[] = {-1, 0, 1, 2, 3, 4, 8, 16, 32, 64, 128, 999, 1000, 1001, 65536, 65537, INT32_MAX, INT32_MIN};
@@ -32,6 +34,7 @@ static ditq_error *wanted(void) { return start(), &error; }
 
 static int32_t progress(void *context, const ditq_progress *told) {
   expect(context == &program && told->done >= 0 && told->done <= told->total && told->elapsed_seconds >= 0, "progress makes sense");
+  if (told->phase != DITQ_PHASE_LOAD && steps-- <= 0) return 1;
   return patience <= 0 || !patience--;
 }
 static void *take(void *context, size_t size, size_t alignment) {
@@ -54,7 +57,7 @@ static ditq_session *session(void) {
   if (!sessions[i]) {
     ditq_session_options options = {.struct_size = sizeof options, .threads = 1 + chance(8), .batch_limit = 1 + chance(3), .isa_limit = mostly(0)};
     if (chance(3)) options.allocator = &allocator;
-    if (chance(8)) options.threads = -number() % 8, options.batch_limit = number() % 64;
+    if (chance(8)) options.threads = number() % 8, options.batch_limit = number() % 64;
     ditq_model *of = models[index_of()];
     size_t size = 0;
     if (!of) of = base;
@@ -221,8 +224,9 @@ static void close_one(size_t i) {
 static void fuzz(const uint8_t *data, size_t size) {
   if (!base) base = open_model(MODELS "/float.safetensors", 2);
   program = (input){data, size};
+  steps = STEPS;
   for (int calls = 0; program.size && calls < LONGEST; calls++) {
-    patience = chance(4) ? number() : 40;
+    patience = chance(4) ? number() : STEPS;
     switch (next(&program) % 16) {
     case 0: case 1: open_model_of_bytes(); break;
     case 2: quantize(); break;

@@ -6,6 +6,7 @@ Needs numpy and a built library (DITQ_LIBRARY), which makes the .ditq files. `mo
 import json
 import pathlib
 import shutil
+import struct
 import sys
 
 import numpy as np
@@ -21,6 +22,10 @@ RANDOM = np.random.default_rng(1)
 CONFIG = {"head_count": 2, "compatibility": "official", "pixel_space": False, "class_names": ["red apple, apple", "pear", "Ärger"]}
 VELOCITY = {"prediction": "velocity", "sampler": "flow_euler", "noise_timestep": 1, "timestep_scale": 1000, "steps": 3, "guidance_scale": 2}
 VAE = json.loads((HERE.parent / "Fixtures/diffusers-b/pipeline/vae/config.json").read_text()) | {"block_out_channels": [4, 8], "norm_num_groups": 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+
+
+# A program of `calls`: quantize in 8 bits into the first place, then compare with the model that it began with. A byte of 1 is an argument as it should be.
+COMPARED = bytes([1, 2, *[1, 1, 1, 0] * 2, *[1] * 11, 0, 0, 0]) + bytes([1, 3, 1, 1, 1, 1, 0, 0])
 
 
 def half(*shape):
@@ -111,6 +116,9 @@ def main(folder):
 
     write(corpus / "safetensors/config", safetensors_io.encode(tensors, {"ditq.config": config}))
     write(corpus / "safetensors/bare", safetensors_io.encode({name: tensor.astype(np.float32) if "block" in name else tensor for name, tensor in tensors.items()}))
+    odd = json.dumps(safetensors_io.header_of(tensors)).encode()
+    odd += b" " * (1 - len(odd) % 2)  # 16-bit numbers at odd addresses
+    write(corpus / "safetensors/odd", struct.pack("<Q", len(odd)) + odd + b"".join(tensor.tobytes() for tensor in tensors.values()))
     write(corpus / "torch/plain", b"\0" + torch_io.save(tensors))
     write(corpus / "torch/training", b"\0" + torch_io.save(torch_io.training({}, tensors), zip64=False, descriptors=False))
     for protocol in (2, 4):
@@ -142,7 +150,9 @@ def main(folder):
     write(corpus / "png/latin", b"\1\7\5a\xe9b\0x\0")
     write(corpus / "names/find", b"red apple, apple\npear\n\xc3\x84rger, two words\0APPLE")
     write(corpus / "names/near", b"granny smith\nother\n\0grany smth")
-    write(corpus / "calls/bytes", RANDOM.bytes(512))
+    write(corpus / "calls/compare", COMPARED)
+    for number in range(12):
+        write(corpus / f"calls/bytes{number}", RANDOM.bytes(160))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 size, another result on another instruction set, or the end of the process."""
 import ctypes
 import json
+import shutil
 
 import ditq_c as ditq
 import numpy as np
@@ -117,3 +118,36 @@ def test_an_error_budget_and_ranges_that_are_no_numbers_are_refused(value):
         options = ditq.LinearOptions(activation_mode=1, **({"activation_min": -1.0, "activation_max": 1.0} | {field: value}))
         status, message = outcome(lib.ditq_linear_create, ditq.address(weights), None, 4, 32, ctypes.byref(options), ctypes.byref(handle))
         assert status == INVALID_ARGUMENT and "activation" in message and not handle
+
+
+def pictures(model):
+    """What a decoder makes of two images' latents by each set and on one and two threads: bytes, and values with one NaN for all."""
+    latents = np.linspace(-1, 1, 2 * int(np.prod(model.latent_shape)), dtype=np.float32).reshape(2, *model.latent_shape)
+    made = set()
+    for isa in SETS:
+        for threads in (1, 2):
+            with model.session(isa_limit=isa, threads=threads) as session:
+                values = session.decode_float(latents)
+                values[np.isnan(values)] = np.nan
+                made.add(session.decode(latents).tobytes() + values.tobytes())
+    return made
+
+
+@pytest.mark.parametrize("value", [*NO_NUMBERS, 3e38])
+@pytest.mark.parametrize("tensor", ["conv_in.weight", "mid_block.attentions.0.to_q.weight", "conv_norm_out.bias", "conv_out.weight"])
+def test_a_decoder_of_strange_weights_makes_the_same_pictures_everywhere_or_is_refused_by_name(tensor, value, tmp_path):
+    shutil.copytree(ditq.ROOT / "Tests/fuzz/models/pipeline", tmp_path / "pipeline")
+    file = tmp_path / "pipeline/vae/diffusion_pytorch_model.safetensors"
+    tensors = {name: array.astype(np.float32) for name, array in safetensors_io.read(file).items()}
+    tensors["decoder." + tensor].reshape(-1)[1] = value
+    file.write_bytes(safetensors_io.encode(tensors))
+    with ditq.Model(tmp_path / "pipeline") as model:
+        assert len(pictures(model)) == 1
+        options = dict(rules=[dict(pattern=b"vae.*", weight_bits=8)])
+        if tensor == "conv_out.weight":  # the others stay in float
+            with pytest.raises(DitqFailure) as failure:
+                model.quantize(**options)
+            assert failure.value.status == MALFORMED and "conv_out" in failure.value.message and "1e+18" in failure.value.message
+        else:
+            with model.quantize(**options) as quantized:
+                assert len(pictures(quantized)) == 1

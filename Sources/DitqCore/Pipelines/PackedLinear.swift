@@ -98,39 +98,42 @@ package final class PackedLinear {
     let isOurs = isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
     defer { if isOurs { isTaken.store(false, ordering: .releasing) } }
     var found = isOurs ? bench : nil
-    if found == nil || found!.pool.threads != threads || found!.rows < rows {
-      try withReserve(isLarge: true) { () throws(DitqError) in found = try Bench(rows: rows, inputs: inputs, threads: threads) }
+    if found == nil || !found!.fits(rows: rows, threads: threads) {
+      try withReserve(isLarge: true) { () throws(DitqError) in
+        found = try Bench(rows: rows, inputs: inputs, threads: threads, kernels: instructionSet.kernels)
+      }
       if isOurs { bench = found }
     }
-    apply(x, rows, y, found!)
-  }
-
-  private func apply(_ x: UnsafePointer<Float>, _ rows: Int, _ y: UnsafeMutablePointer<Float>, _ bench: Bench) {
-    var arena = Arena(bench.memory.start)
-    let (buffers, scratch) = Bench.reserve(
-      &arena, rows: bench.rows, inputs: inputs, threads: bench.pool.threads)
-    let executor = Executor(pool: bench.pool, kernels: instructionSet.kernels, scratch: scratch)
-    executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, buffers, into: y, stride: outputs)
+    withExtendedLifetime(found!) { bench in
+      bench.executor.apply(linear, to: .plain(x, stride: inputs), rows: rows, bench.buffers, into: y, stride: outputs)
+    }
   }
 }
 
-/// What a call on a linear works with.
+/// What a call on a linear works with: made under its reserve, so that the call itself allocates nothing.
 private final class Bench {
   let rows: Int
-  let pool: ThreadPool
-  let memory: Block
+  let executor: Executor
+  let buffers: RowBuffers
+  private let memory: Block
 
   /// A convenience initializer, as memory and threads may not be there: see Block.
-  convenience init(rows: Int, inputs: Int, threads: Int) throws(DitqError) {
-    var arena = Arena()
-    _ = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
-    let memory = try Block(byteCount: try arena.checkedSize("rows"), from: .system, for: "rows")
-    self.init(rows, memory, try ThreadPool(threads: threads))
+  convenience init(rows: Int, inputs: Int, threads: Int, kernels: ditqk_kernels) throws(DitqError) {
+    var measure = Arena()
+    _ = Bench.reserve(&measure, rows: rows, inputs: inputs, threads: threads)
+    let memory = try Block(byteCount: try measure.checkedSize("rows"), from: .system, for: "rows")
+    var arena = Arena(memory.start)
+    let (buffers, scratch) = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
+    self.init(rows, memory, buffers, Executor(pool: try ThreadPool(threads: threads), kernels: kernels, scratch: scratch))
   }
 
-  private init(_ rows: Int, _ memory: Block, _ pool: ThreadPool) { (self.rows, self.memory, self.pool) = (rows, memory, pool) }
+  private init(_ rows: Int, _ memory: Block, _ buffers: RowBuffers, _ executor: Executor) {
+    (self.rows, self.memory, self.buffers, self.executor) = (rows, memory, buffers, executor)
+  }
 
-  static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
+  func fits(rows: Int, threads: Int) -> Bool { rows <= self.rows && executor.pool.threads == threads && executor.pool.hasItsThreads }
+
+  private static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
     let scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))
     return (RowBuffers(&arena, rows: rows, inputs: inputs), scratch)
   }

@@ -102,6 +102,9 @@ package final class Session {
   func exclusively(_ body: () throws(DitqError) -> Void) throws(DitqError) {
     try oneCall.begin("session: another call is in progress on it; make a session for each thread")
     defer { oneCall.end() }
+    guard executor.pool.hasItsThreads else {
+      throw DitqError(.unsupported, "session: it was made before a fork, and its threads are not in this process; make one here")
+    }
     isCancelled.store(false, ordering: .relaxed)
     try body()
   }

@@ -14,6 +14,10 @@ final class ThreadPool {
   let threads: Int
   private let crew: Crew
   private let workers: [pthread_t]
+  private let process = getpid()
+
+  /// False in a child of fork: threads do not come along, so there is nobody to give work to or to wait for.
+  var hasItsThreads: Bool { threads == 1 || getpid() == process }
 
   /// A convenience initializer, as a thread may not start: see Block.
   convenience init(threads: Int) throws(DitqError) {
@@ -47,7 +51,7 @@ final class ThreadPool {
     (self.threads, self.crew, self.workers) = (threads, crew, workers)
   }
 
-  deinit { crew.stop(joining: workers) }
+  deinit { if hasItsThreads { crew.stop(joining: workers) } }
 
   /// Runs all parts of a job and returns when the last has finished.
   func run<Job: ParallelJob>(_ job: Job) {

@@ -13,12 +13,16 @@ package struct LayerRule {
 
   @export(interface)
   package init(pattern: String, weightBits: Int?, weightGroup: Int?, activationBits: Int?) throws(DitqError) {
-    for (name, value, allowed) in [("weight_bits", weightBits, [4, 8, 32]), ("activation_bits", activationBits, [8, 32])] {
-      if let value, !allowed.contains(value) {
-        throw DitqError(.invalidArgument, "rule \"\(pattern)\": \(name): 0 (no change), \(text(ofShape: allowed)) expected, \(value) found")
-      }
-    }
+    try LayerRule.check(pattern, "weight_bits", weightBits, [4, 8, 32])
+    try LayerRule.check(pattern, "activation_bits", activationBits, [8, 32])
     (self.pattern, self.weightBits, self.weightGroup, self.activationBits) = (pattern, weightBits, weightGroup, activationBits)
+  }
+
+  /// Careful: as a loop over both, which the compiler unrolls, its code differed from build to build. It orders what such a loop leaves behind
+  /// by addresses of its own.
+  private static func check(_ pattern: String, _ name: String, _ value: Int?, _ allowed: [Int]) throws(DitqError) {
+    guard let value, !allowed.contains(value) else { return }
+    throw DitqError(.invalidArgument, "rule \"\(pattern)\": \(name): 0 (no change), \(text(ofShape: allowed)) expected, \(value) found")
   }
 
   /// Rules of the decoder's layers begin with their prefix; no other is about them.
