@@ -65,6 +65,8 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { AVX2.rowMagnitude($0!, $1) },
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX2.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
+    fit_weights: { AVX2.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { AVX2.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     softmax_terms: { AVX2.softmaxTerms($0!, $1, $2, $3!) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },

@@ -62,6 +62,8 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { AVX512.rowMagnitude($0!, $1) },
     quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX512.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
+    fit_weights: { AVX512.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { AVX512.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     softmax_terms: { AVX512.softmaxTerms($0!, $1, $2, $3!) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },

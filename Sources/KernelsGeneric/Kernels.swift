@@ -37,6 +37,8 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     row_magnitude: { Generic.rowMagnitude($0!, $1) },
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { Generic.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
+    fit_weights: { Generic.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { Generic.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     softmax_terms: { Generic.softmaxTerms($0!, $1, $2, $3!) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },

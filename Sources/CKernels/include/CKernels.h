@@ -149,6 +149,13 @@ typedef struct ditqk_kernels {
                         intptr_t tile_rows, int32_t is_signed);
   /* A panel [⌈depth / 8⌉ · 2][32][4] from a matrix [depth][≥ count] of floats that is transposed already, each column by its own scale max |x| / 127. */
   void (*quantize_columns)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, int8_t *panel, float *scales);
+  /* The scale and zero point of some weights, of `clips` ranges the one of least error, the first of equals: the range of the values, 0 included, times
+     1, 0.99, 0.98 … Levels from low, 0 where there is a zero point, to high; the error is that of KernelMath/Weights.swift. All zeros: scale 0. Here and
+     below zeros follow up to a multiple of 16. */
+  void (*fit_weights)(const float *x, intptr_t count, float low, float high, intptr_t clips, float *scale, float *zero);
+  /* p = clamp(round(x / scale), lowest, highest) of `depth` weights, a multiple of 8, to their places in a column of a panel: in 8 bits, or as nibbles
+     p + offset where `halved`. Returns Σ p. */
+  float (*quantize_weights)(const float *x, intptr_t depth, float scale, float lowest, float highest, float offset, int32_t halved, void *place);
   /* x = exp(factor · (x − max x)), and the scale that makes softmax of it in steps of 1/255. */
   void (*softmax_terms)(float *x, float factor, intptr_t count, float *scale);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
