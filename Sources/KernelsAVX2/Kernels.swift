@@ -108,6 +108,8 @@ public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX2.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
     softmax_rows: { AVX2.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
+    fit_weights: { AVX2.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { AVX2.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX2.packRows($0!, $1, $2, $3!, $4) },

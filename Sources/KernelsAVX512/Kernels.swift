@@ -64,6 +64,8 @@ public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { AVX512.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
     softmax_rows: { AVX512.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
+    fit_weights: { AVX512.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { AVX512.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { AVX512.packRows($0!, $1, $2, $3!, $4) },

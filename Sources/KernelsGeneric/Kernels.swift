@@ -41,6 +41,8 @@ public func ditqk_generic(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_rows: { Generic.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { Generic.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
     softmax_rows: { Generic.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
+    fit_weights: { Generic.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { Generic.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     expand_panel: { Generic.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { Generic.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { Generic.packRows($0!, $1, $2, $3!, $4) },

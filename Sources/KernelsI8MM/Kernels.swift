@@ -38,6 +38,8 @@ public func ditqk_i8mm(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_rows: { I8MM.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { I8MM.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
     softmax_rows: { I8MM.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
+    fit_weights: { I8MM.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { I8MM.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     expand_panel: { I8MM.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { I8MM.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { I8MM.packRows($0!, $1, $2, $3!, $4) },

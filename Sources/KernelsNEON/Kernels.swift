@@ -40,6 +40,8 @@ public func ditqk_neon(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
     quantize_rows: { NEON.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
     quantize_columns: { NEON.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
     softmax_rows: { NEON.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
+    fit_weights: { NEON.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
+    quantize_weights: { NEON.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
     expand_panel: { NEON.expandPanel($0!, $1!, $2, $3, $4!) },
     dequantize_panel: { NEON.dequantizePanel($0!, $1!, $2, $3, $4!) },
     pack_rows: { NEON.packRows($0!, $1, $2, $3!, $4) },

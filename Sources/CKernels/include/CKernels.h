@@ -159,6 +159,13 @@ typedef struct ditqk_kernels {
   /* One or two rows to exp(factor · (x − max x)) in steps of 1/255, into their place in a tile as quantize_rows fills it, and the scales that make
      softmax of that. */
   void (*softmax_rows)(const float *const *rows, intptr_t count, intptr_t depth, float factor, float *scales, uint8_t *place, intptr_t tile_rows);
+  /* The scale and zero point of some weights, of `clips` ranges the one of least error, the first of equals: the range of the values, 0 included, times
+     1, 0.99, 0.98 … Levels from low, 0 where there is a zero point, to high; the error is that of KernelMath/Weights.swift. All zeros: scale 0. Here and
+     below zeros follow up to a multiple of 16. */
+  void (*fit_weights)(const float *x, intptr_t count, float low, float high, intptr_t clips, float *scale, float *zero);
+  /* p = clamp(round(x / scale), lowest, highest) of `depth` weights, a multiple of 8, to their places in a column of a panel: in 8 bits, or as nibbles
+     p + offset where `halved`. Returns Σ p. */
+  float (*quantize_weights)(const float *x, intptr_t depth, float scale, float lowest, float highest, float offset, int32_t halved, void *place);
   /* A panel of 4-bit weights to 8 bits: nibbles [depth / 8][32 · 4], low ones of the first four of eight inputs, high ones of the others; each
      less its zero [groups][32]. depth and group are multiples of 8. */
   void (*expand_panel)(const uint8_t *nibbles, const uint8_t *zeros, intptr_t depth, intptr_t group, int8_t *panel);

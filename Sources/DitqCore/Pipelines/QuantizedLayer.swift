@@ -15,11 +15,16 @@ func quantizedLayer(
       LayerVectors(&arena, source, folding, ranges)
     )
   }
-  let job = FillJob(matrix: FoldedMatrix(matrix, folding), integers: parts.0, format: plan.format, spreading: spreading, kernels: kernels)
-  if let row = job.firstRowTooLarge() {
+  var rowsTooLarge = [Int?](repeating: nil, count: pool.threads)
+  rowsTooLarge.withUnsafeMutableBufferPointer { rows in
+    pool.run(
+      FillJob(
+        matrix: FoldedMatrix(matrix, folding), integers: parts.0, format: plan.format, spreading: spreading, kernels: kernels,
+        rowsTooLarge: rows.baseAddress!))
+  }
+  if let row = rowsTooLarge.compactMap({ $0 }).first {
     throw DitqError(.malformed, "\(layer.name).weight: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
   }
-  pool.run(job)
   var linear = parts.1.linear(.integers(parts.0), source, folding)
   if plan.activationBits == 8 { linear.activations = parts.1.ranges.map { .ranges($0) } ?? .ownRange }
   return (linear, block)
@@ -79,20 +84,13 @@ private struct FillJob: ParallelJob {
   let format: WeightFormat
   let spreading: ErrorSpreading?
   let kernels: ditqk_kernels
+  /// Of each thread, which ends at the first.
+  let rowsTooLarge: UnsafeMutablePointer<Int?>
 
   func run(part: Int, of parts: Int) {
     for panel in share(of: panelCount(integers.outputs), part: part, of: parts) {
-      integers.fillPanel(panel, from: matrix, format, spreading, kernels)
+      rowsTooLarge[part] = integers.fillPanel(panel, from: matrix, format, spreading, kernels)
+      if rowsTooLarge[part] != nil { return }
     }
-  }
-
-  func firstRowTooLarge() -> Int? {
-    let row = UnsafeMutablePointer<Float>.allocate(capacity: integers.inputs)
-    defer { row.deallocate() }
-    for index in 0..<integers.outputs {
-      matrix.copyRow(index, to: row, kernels)
-      for k in 0..<integers.inputs where !(row[k].magnitude <= WeightFormat.largest) { return index }
-    }
-    return nil
   }
 }

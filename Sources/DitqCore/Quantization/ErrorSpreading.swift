@@ -20,22 +20,22 @@ struct ErrorSpreading {
 
   init(_ parts: [ErrorSpreading], width: Int) { (groups, self.width) = (parts.flatMap { $0.groups }, width) }
 
-  /// Rows [count][inputs] to the values whose levels are to be taken, by the scales [count][scale groups].
-  func adjust(_ rows: UnsafeMutablePointer<Float>, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
-    guard groups.count > 1 else { return groups[0].adjust(rows, count: count, scales, group: group) }
-    let inputs = groups[0].inputs, all = inputs * groups.count
+  /// Rows [count][inputs], so many floats apart, to the values whose levels are to be taken, by the scales [count][scale groups].
+  func adjust(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
+    guard groups.count > 1 else { return groups[0].adjust(rows, stride: stride, count: count, scales, group: group) }
+    let inputs = groups[0].inputs
     let part = UnsafeMutablePointer<Float>.allocate(capacity: count * inputs)
     defer { part.deallocate() }
     for (index, member) in groups.enumerated() {
       func forEachRun(_ body: (_ inLayer: UnsafeMutablePointer<Float>, _ inGroup: UnsafeMutablePointer<Float>) -> Void) {
         for row in 0..<count {
           for run in 0..<inputs / width {
-            body(rows + row * all + (run * groups.count + index) * width, part + row * inputs + run * width)
+            body(rows + row * stride + (run * groups.count + index) * width, part + row * inputs + run * width)
           }
         }
       }
       forEachRun { $1.update(from: $0, count: width) }
-      member.adjust(part, count: count, scales, group: inputs)
+      member.adjust(part, stride: inputs, count: count, scales, group: inputs)
       forEachRun { $0.update(from: $1, count: width) }
     }
   }
@@ -83,18 +83,18 @@ private struct InputGroup {
     }
   }
 
-  /// Rows [count][inputs] to the values whose levels are to be taken, by the scales [count][groups].
-  func adjust(_ rows: UnsafeMutablePointer<Float>, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
+  /// Rows [count][inputs], so many floats apart, to the values whose levels are to be taken, by the scales [count][groups].
+  func adjust(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
     let errors = UnsafeMutablePointer<Float>.allocate(capacity: count * inputs)
     defer { errors.deallocate() }
     let groups = (inputs + group - 1) / group
     for j in 0..<inputs {
       let share = UnsafePointer(shares + j * inputs)
       for row in 0..<count {
-        let weight = rows[row * inputs + j], scale = scales[row * groups + j / group]
+        let weight = rows[row * stride + j], scale = scales[row * groups + j / group]
         let target = weight + dot(errors + row * inputs, share, j)
-        rows[row * inputs + j] = target
-        errors[row * inputs + j] = weight - (scale.level(target) - scale.zero) * scale.scale
+        rows[row * stride + j] = target
+        errors[row * inputs + j] = weight - scale.number(target) * scale.scale
       }
     }
   }

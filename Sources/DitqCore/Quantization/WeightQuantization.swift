@@ -35,6 +35,9 @@ struct WeightFormat {
     }
   }
 
+  /// Ranges that are tried for the least squared error.
+  static let clips = 60
+
   fileprivate var hasZeroPoint: Bool { bits == 4 && group != 0 }
   fileprivate var levels: ClosedRange<Float> { bits == 8 ? -127...127 : hasZeroPoint ? 0...15 : -8...7 }
 }
@@ -43,53 +46,28 @@ struct WeightFormat {
 struct WeightScale {
   let scale: Float
   let zero: Float
-  private let levels: ClosedRange<Float>
+  /// p of the lowest and the highest level.
+  let lowest: Float
+  let highest: Float
 
-  /// For the values' range, clipped to a share of it.
-  fileprivate init(_ values: UnsafeBufferPointer<Float>, _ format: WeightFormat, clip: Float) {
-    levels = format.levels
-    var low: Float = 0, high: Float = 0
-    for value in values { (low, high) = (min(low, value), max(high, value)) }
-    if format.hasZeroPoint {
-      scale = (high - low) * clip / 15
-      zero = scale > 0 ? (-low * clip / scale).rounded(.toNearestOrEven) : 0
-    } else {
-      scale = max(-low, high) * clip / levels.upperBound
-      zero = 0
-    }
+  /// The best that a format's method finds. Zeros follow the values up to a multiple of 16.
+  init(_ values: UnsafePointer<Float>, _ count: Int, _ format: WeightFormat, _ kernels: ditqk_kernels) {
+    let levels = format.levels
+    var scale: Float = 0, zero: Float = 0
+    kernels.fit_weights(
+      values, count, levels.lowerBound, levels.upperBound, format.method == .leastSquares ? WeightFormat.clips : 1, &scale, &zero)
+    (self.scale, self.zero) = (scale, zero)
+    (lowest, highest) = (levels.lowerBound - zero, levels.upperBound - zero)
   }
 
-  /// The level of a weight: p, or q where there is a zero point.
-  func level(_ weight: Float) -> Float {
-    guard scale > 0 else { return zero }
-    return max(levels.lowerBound, min(levels.upperBound, WeightScale.rounded(weight / scale) + zero))
+  /// p of a weight.
+  func number(_ weight: Float) -> Float {
+    guard scale > 0 else { return 0 }
+    return max(lowest, min(highest, WeightScale.rounded(weight / scale)))
   }
 
   /// To the nearest, half to even, for magnitudes below 2²²: a function of libm would be called for each weight.
   private static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }
-
-  /// Σ (w − ŵ)², or what of it is already more than `limit`.
-  fileprivate func error(_ values: UnsafeBufferPointer<Float>, limit: Double) -> Double {
-    var sum = 0.0
-    for value in values {
-      guard sum <= limit else { break }
-      let difference = Double(value - (level(value) - zero) * scale)
-      sum += difference * difference
-    }
-    return sum
-  }
-
-  static func best(_ values: UnsafeBufferPointer<Float>, _ format: WeightFormat) -> WeightScale {
-    var best = WeightScale(values, format, clip: 1)
-    guard case .leastSquares = format.method else { return best }
-    var least = best.error(values, limit: .infinity)
-    for step in 1..<60 {
-      let candidate = WeightScale(values, format, clip: 1 - 0.01 * Float(step))
-      let error = candidate.error(values, limit: least)
-      if error < least { (best, least) = (candidate, error) }
-    }
-    return best
-  }
 }
 
 extension IntegerWeights {
@@ -100,36 +78,41 @@ extension IntegerWeights {
     return bits == 8 || (0..<min(outputs, panelColumns)).allSatisfy { zeros[$0] == 8 } ? 0 : group
   }
 
-  /// Quantizes and packs panel `index` of a matrix [outputs, inputs] of finite numbers, spreading errors where `spreading` is given.
+  /// Quantizes and packs panel `index` of a matrix [outputs, inputs], spreading errors where `spreading` is given. Answers with the first row that
+  /// has a weight too large, or none that is a number: then nothing is written.
+  @discardableResult
   func fillPanel(
     _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ kernels: ditqk_kernels
-  ) {
-    let columns = min(panelColumns, outputs - index * panelColumns)
-    let rows = UnsafeMutablePointer<Float>.allocate(capacity: columns * inputs)
+  ) -> Int? {
+    let columns = min(panelColumns, outputs - index * panelColumns), stride = (inputs + 15) & ~15
+    let rows = UnsafeMutablePointer<Float>.allocate(capacity: columns * stride)
     let chosen = UnsafeMutablePointer<WeightScale>.allocate(capacity: columns * groups)
     defer {
       rows.deallocate()
       chosen.deallocate()
     }
     for column in 0..<columns {
-      let row = rows + column * inputs
+      let row = rows + column * stride
       matrix.copyRow(index * panelColumns + column, to: row, kernels)
+      (row + inputs).initialize(repeating: 0, count: stride - inputs)
+      guard isWithin(WeightFormat.largest, row, stride) else { return index * panelColumns + column }
       for number in 0..<groups {
-        let start = min(number * group, inputs)
-        let values = UnsafeBufferPointer(start: row + start, count: min(group, inputs - start))
-        (chosen + column * groups + number).initialize(to: WeightScale.best(values, format))
+        let start = number * group
+        (chosen + column * groups + number).initialize(to: WeightScale(row + start, min(group, inputs - start), format, kernels))
       }
     }
-    spreading?.adjust(rows, count: columns, chosen, group: group)
-    pack(index, rows, columns, chosen, hasZeroPoint: format.hasZeroPoint)
+    spreading?.adjust(rows, stride: stride, count: columns, chosen, group: group)
+    pack(index, rows, stride, columns, chosen, hasZeroPoint: format.hasZeroPoint, kernels)
+    return nil
   }
 
-  /// Writes a panel: the levels of the rows by their scales, the scales, zero points and sums.
+  /// Writes a panel: the numbers of the rows by their scales, the scales, zero points and sums.
   private func pack(
-    _ index: Int, _ rows: UnsafePointer<Float>, _ columns: Int, _ chosen: UnsafePointer<WeightScale>, hasZeroPoint: Bool
+    _ index: Int, _ rows: UnsafePointer<Float>, _ stride: Int, _ columns: Int, _ chosen: UnsafePointer<WeightScale>, hasZeroPoint: Bool,
+    _ kernels: ditqk_kernels
   ) {
     let base = numbers + index * panelByteCount
-    base.initializeMemory(as: UInt8.self, repeating: 0, count: panelByteCount)
+    if columns < panelColumns { base.initializeMemory(as: UInt8.self, repeating: 0, count: panelByteCount) }
     for column in 0..<panelColumns {
       var sum: Float = 0
       for number in 0..<groups {
@@ -138,28 +121,26 @@ extension IntegerWeights {
           (scales[place], zeros[place]) = (0, 0)
           continue
         }
-        let scale = chosen[column * groups + number]
+        let scale = chosen[column * groups + number], start = number * group
         let offset = bits == 4 && !hasZeroPoint ? 8 : scale.zero
         (scales[place], zeros[place]) = (scale.scale, UInt8(offset))
-        var total = 0
-        for k in number * group..<min((number + 1) * group, depth) {
-          let p = k < inputs ? scale.level(rows[column * inputs + k]) - scale.zero : 0
-          total += Int(p)
-          put(p, at: base, k, column, offset)
-        }
-        sum = sum.addingProduct(scale.scale, Float(total))
+        let total = kernels.quantize_weights(
+          rows + column * stride + start, min(group, depth - start), scale.scale, scale.lowest, scale.highest, offset, bits == 4 ? 1 : 0,
+          base + start * bits * 4 + column * 4)
+        sum = sum.addingProduct(scale.scale, total)
       }
       sums[index * panelColumns + column] = sum
     }
   }
+}
 
-  private func put(_ p: Float, at base: UnsafeMutableRawPointer, _ k: Int, _ column: Int, _ offset: Float) {
-    if bits == 8 {
-      (base + k / 4 * 128 + column * 4 + k % 4).storeBytes(of: Int8(p), as: Int8.self)
-    } else {
-      let byte = base + k / 8 * 128 + column * 4 + k % 4
-      let nibble = UInt8(p + offset) << (k % 8 < 4 ? 0 : 4)
-      byte.storeBytes(of: byte.load(as: UInt8.self) | nibble, as: UInt8.self)
-    }
+/// Whether all of so many magnitudes, a multiple of 16, are at most `limit`; not a number is none of them. As integers, magnitudes have the same order.
+private func isWithin(_ limit: Float, _ values: UnsafePointer<Float>, _ count: Int) -> Bool {
+  let most = Int32(bitPattern: limit.bitPattern)
+  var largest = SIMD16<Int32>.zero
+  for i in stride(from: 0, to: count, by: 16) {
+    let magnitudes = UnsafeRawPointer(values + i).loadUnaligned(as: SIMD16<Int32>.self) & SIMD16(repeating: .max)
+    largest.replace(with: magnitudes, where: magnitudes .> largest)
   }
+  return (0..<16).allSatisfy { largest[$0] <= most }
 }

@@ -32,13 +32,12 @@ private struct Problem {
     let group = format.group == 0 ? weights.columns : format.group
     return (0..<weights.rows).flatMap { row in
       stride(from: 0, to: weights.columns, by: group).map { start in
-        let values = (start..<min(start + group, weights.columns)).map { weights[row, $0] }
-        return values.withUnsafeBufferPointer { WeightScale.best($0, format) }
+        scale(of: (start..<min(start + group, weights.columns)).map { weights[row, $0] }, format)
       }
     }
   }
 
-  func scale(_ row: Int, _ input: Int) -> WeightScale { scales[row * groups + input / group] }
+  func scaleAt(_ row: Int, _ input: Int) -> WeightScale { scales[row * groups + input / group] }
 
   /// Σ x·xᵀ, each x times `factors`; what stands above the diagonal is not to be read.
   func moments(_ factors: [Float]? = nil) -> [Double] {
@@ -60,13 +59,13 @@ private struct Problem {
     for i in 0..<inputs { for j in i + 1..<max(i + 1, inputs) { lower[i * inputs + j] = .nan } }
     let spreading = try ErrorSpreading(lower, inputs: inputs, factors: factors, try ThreadPool(threads: threads))
     let adjusted = Buffer(weights.values)
-    spreading.adjust(adjusted.floats, count: rows, scales, group: group)
+    spreading.adjust(adjusted.floats, stride: inputs, count: rows, scales, group: group)
     #expect(adjusted.isIntact)
-    return (0..<rows * inputs).map { scale($0 / inputs, $0 % inputs).level(adjusted.floats[$0]) }
+    return (0..<rows * inputs).map { scaleAt($0 / inputs, $0 % inputs).level(adjusted.floats[$0]) }
   }
 
   /// Plain rounding.
-  var rounded: [Float] { (0..<rows * inputs).map { scale($0 / inputs, $0 % inputs).level(weights.values[$0]) } }
+  var rounded: [Float] { (0..<rows * inputs).map { scaleAt($0 / inputs, $0 % inputs).level(weights.values[$0]) } }
 
   /// GPTQ as it was published: with the inverse of the damped moments, which shrinks by each weight that is rounded.
   func textbookLevels(_ moments: [Double]) -> [Float] {
@@ -77,7 +76,7 @@ private struct Problem {
     for row in 0..<rows {
       var inverse = inverted(damped, inputs), rest = (0..<inputs).map { Double(weights[row, $0]) }
       for j in 0..<inputs {
-        let scale = scale(row, j), level = scale.level(Float(rest[j])), pivot = inverse[j * inputs + j]
+        let scale = scaleAt(row, j), level = scale.level(Float(rest[j])), pivot = inverse[j * inputs + j]
         result[row * inputs + j] = level
         let error = (rest[j] - Double((level - scale.zero) * scale.scale)) / pivot, column = (0..<inputs).map { inverse[$0 * inputs + j] }
         for k in j + 1..<max(j + 1, inputs) { rest[k] -= error * column[k] }
@@ -91,7 +90,7 @@ private struct Problem {
   func error(_ levels: [Float], _ moments: [Double]) -> Double {
     (0..<rows).reduce(0) { sum, row in
       let errors = (0..<inputs).map { k -> Double in
-        let scale = scale(row, k)
+        let scale = scaleAt(row, k)
         return Double(weights[row, k] - (levels[row * inputs + k] - scale.zero) * scale.scale)
       }
       return sum

@@ -72,6 +72,21 @@ struct IntegerProblem {
   }
 }
 
+// MARK: - Scales
+
+/// What the library chooses for some weights.
+func scale(of values: [Float], _ format: WeightFormat, _ set: InstructionSet = instructionSets()[0]) -> WeightScale {
+  let source = Buffer(values + [Float](repeating: 0, count: -values.count & 15)),
+    scale = WeightScale(source.floats, values.count, format, set.kernels)
+  #expect(source.isIntact)
+  return scale
+}
+
+extension WeightScale {
+  /// As it is stored: p, or what is zero more where there is a zero point.
+  func level(_ weight: Float) -> Float { number(weight) + zero }
+}
+
 // MARK: - Layouts
 
 /// Where numbers stand in packed weights.
@@ -131,11 +146,11 @@ final class PackedWeights {
   }
 
   /// A matrix, as the library quantizes it.
-  convenience init(quantizing matrix: Matrix, _ format: WeightFormat) {
+  convenience init(quantizing matrix: Matrix, _ format: WeightFormat, _ set: InstructionSet = instructionSets()[0]) {
     self.init(outputs: matrix.rows, inputs: matrix.columns, bits: format.bits, group: format.group)
-    let kernels = instructionSets()[0].kernels, source = Buffer(matrix.values)
+    let source = Buffer(matrix.values)
     let stored = StoredMatrix(floats: source.floats, outputs: matrix.rows, inputs: matrix.columns)
-    for panel in 0..<panelCount(matrix.rows) { weights.fillPanel(panel, from: FoldedMatrix(stored), format, nil, kernels) }
+    for panel in 0..<panelCount(matrix.rows) { weights.fillPanel(panel, from: FoldedMatrix(stored), format, nil, set.kernels) }
     #expect(memory.isIntact && source.isIntact)
   }
 

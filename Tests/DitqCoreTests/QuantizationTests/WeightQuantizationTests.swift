@@ -6,10 +6,6 @@ import Testing
 
 private let formats = [(8, 0), (8, 16), (8, 32), (4, 0), (4, 16), (4, 32), (4, 48), (4, 128)]
 
-private func scale(of values: [Float], _ format: WeightFormat) -> WeightScale {
-  values.withUnsafeBufferPointer { WeightScale.best($0, format) }
-}
-
 /// ŵ of each value.
 private func approximations(_ values: [Float], _ scale: WeightScale) -> [Float] {
   values.map { (scale.level($0) - scale.zero) * scale.scale }
