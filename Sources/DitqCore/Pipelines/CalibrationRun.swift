@@ -1,4 +1,4 @@
-// CalibrationRun: brings a float model's layers their inputs, at some steps of a sampling run, one piece of the network at a time: what comes
+// CalibrationRun: brings a model's layers their inputs, at some steps of a sampling run, one piece of the network at a time: what comes
 // before the blocks, each block, what comes after. Only the states between two pieces are kept, so memory does not grow with depth.
 //
 // The latents at those steps come from a guided DDIM run of the same model in 8 bits, each token by its own range: four times as fast as
@@ -12,6 +12,8 @@ struct CalibrationPlan {
   let samples: Int
   let seed: UInt64
   let threads: Int
+  /// On the way to the latents the network is asked at every so many steps; its answer serves for those between, which makes one step of them.
+  var interval = 1
 
   /// Images at a time.
   static let batch = 4
@@ -105,10 +107,12 @@ final class CalibrationRun {
           state.latents.update(from: guide.workspace.latents, count: samples.count * guide.model.config.latentCount)
         }
         guard step < lastStep else { break }
-        let branches = guide.prepare(step: step, run, guidance, images: samples.count)
-        try guide.forward(
-          x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
-        guide.advance(step: step, run, guidance, images: samples.count)
+        let branches = guide.prepare(step: step, run, guidance, images: samples.count), isAsked = step % plan.interval == 0
+        if isAsked {
+          try guide.forward(
+            x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
+        }
+        guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isAsked)
         done += 1
         try progress(done, total)
       }

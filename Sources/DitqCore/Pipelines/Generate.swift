@@ -157,14 +157,14 @@ extension Session {
     return branches
   }
 
-  /// Takes the latents a step on, by what the network predicted for them.
-  func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) {
+  /// Takes the latents a step on, by what the network predicted for them. `isMixed`: as it did a step before, guidance and all.
+  func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int, isMixed: Bool = false) {
     let config = model.config, w = workspace, area = config.latentSize * config.latentSize, count = config.latentCount
     let sampler = model.sampler(options), place = StepPlace(step, of: options.steps, w.schedule, schedule.alphaBars)
     let drawsNoise = sampler.drawsNoise(eta: options.eta), hasVariance = config.outputChannels > config.channels
     for image in 0..<images {
       let prediction = w.prediction + image * config.outputCount
-      if guidance.isActive(step: step, of: options.steps) {
+      if !isMixed && guidance.isActive(step: step, of: options.steps) {
         guidance.mix(prediction, none: w.prediction + (images + image) * config.outputCount, area: area)
       }
       if drawsNoise { w.images.fillNoise(w.noise, image, draw: 1 + step, options.randomNumbers) }

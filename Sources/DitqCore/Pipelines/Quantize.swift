@@ -40,7 +40,7 @@ final class Quantizer {
   var memory: [Block] = []
   var record = CalibrationRecord()
   /// The source in 8 bits, whose sampling runs are calibrated on, and the run; nil where nothing has to be calibrated.
-  private(set) var guide: Model?
+  private var guide: Model?
   private var calibration: CalibrationRun?
 
   convenience init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
@@ -81,18 +81,20 @@ final class Quantizer {
   func calibrationRun(
     _ steps: [Int], samples: Int, seed: UInt64, _ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
   ) throws(DitqError) -> CalibrationRun {
-    if guide == nil { guide = try eightBitGuide() }
-    return try CalibrationRun(
-      source, guide: guide!,
-      CalibrationPlan(steps: steps, totalSteps: options.calibrationTotalSteps, samples: samples, seed: seed, threads: pool.threads),
-      progress: progress)
+    try CalibrationRun(source, guide: eightBitGuide(), plan(steps, samples: samples, seed: seed), progress: progress)
   }
 
-  private func eightBitGuide() throws(DitqError) -> Model {
+  func plan(_ steps: [Int], samples: Int, seed: UInt64) -> CalibrationPlan {
+    CalibrationPlan(steps: steps, totalSteps: options.calibrationTotalSteps, samples: samples, seed: seed, threads: pool.threads)
+  }
+
+  func eightBitGuide() throws(DitqError) -> Model {
+    if let guide { return guide }
     var plain = QuantizeOptions()
     (plain.method, plain.threads) = (.round, options.threads)
     let quantizer = try Quantizer(source, plain)
     try quantizer.quantizeLayers { _, _ in }
+    guide = quantizer.result
     return quantizer.result
   }
 
