@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.ld' -o -name '*.modulemap')
 
-.PHONY: all demo test lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
+.PHONY: all demo test test-avx512 lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -70,6 +70,11 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
 test: setup setup-test lib archive gen_png models .build-address/libditq.a .build-thread/libditq.a
 	Tests/run.sh
+
+# The AVX-512 VNNI kernels where the CPU has none, in Bochs: minutes, and not a part of `make test`.
+test-avx512: archive
+	@Tests/tools/setup.sh --no-install-recommends gcc bochs bochs-term bochsbios vgabios isolinux syslinux-common xorriso cpio busybox-static
+	Tests/tools/avx512.sh
 
 # What SECURITY.md tells of. Fuzzing, SECONDS for each target of Tests/fuzz (or of TARGETS, some of them), two at a time; every request of memory
 # refused in its turn; sanitizers and valgrind; a storm of sessions under ThreadSanitizer for SOAK seconds; two builds compared; what the library consists of, in CycloneDX.
@@ -133,4 +138,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool .build-peers .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-bochs .build-peers .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png

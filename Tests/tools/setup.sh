@@ -15,6 +15,12 @@ for package in "$@"; do
     qemu-user-static) command -v qemu-aarch64-static >/dev/null || missing="$missing $package" ;;
     qemu-system-arm) command -v qemu-system-aarch64 >/dev/null || missing="$missing $package" ;;
     qemu-system-misc) command -v qemu-system-riscv64 >/dev/null || missing="$missing $package" ;;
+    bochsbios) [ -e /usr/share/bochs/BIOS-bochs-latest ] || missing="$missing $package" ;;
+    vgabios) [ -e /usr/share/vgabios/vgabios.bin ] || missing="$missing $package" ;;
+    bochs-term) command -v bochs >/dev/null || missing="$missing $package" ;; # bochs depends on some screen, this is the smallest
+    isolinux) [ -e /usr/lib/ISOLINUX/isolinux.bin ] || missing="$missing $package" ;;
+    syslinux-common) [ -e /usr/lib/syslinux/modules/bios/ldlinux.c32 ] || missing="$missing $package" ;;
+    busybox-static) command -v busybox >/dev/null && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || missing="$missing $package" ;;
     *) command -v "$package" >/dev/null || missing="$missing $package" ;;
   esac
 done
