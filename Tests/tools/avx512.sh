@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# avx512.sh [MODEL…]: the AVX-512 VNNI kernels on a CPU that has none: in Bochs, which emulates them, as QEMU does not. Debian's Linux boots in it on an Ice Lake,
-# runs awkward_shapes and every_set, linked with the archive, and writes what they print to a serial port. All sets must agree there, with
-# AVX-512 VNNI among them, and with this CPU. Prints a line for each passed check; the status is 1 when anything is wrong. Needs what the
-# Makefile's target test-avx512 installs. With models, paths in the repository, every_set draws by these alone: a small one takes half a minute.
+# avx512.sh [MODEL…]: the AVX-512 VNNI kernels on a CPU that has none: in Bochs, which emulates them, as QEMU does not. Debian's Linux boots in
+# it on an Ice Lake, runs awkward_shapes and every_set, linked with the archive, and writes what they print to a serial port. All sets must agree
+# there, with AVX-512 VNNI among them, and with this CPU. Prints a line for each passed check; the status is 1 when anything is wrong. Needs what
+# the Makefile's target test-avx512 installs. With models, paths in the repository, every_set draws by these alone: a small one takes half a minute.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$PWD/.build-bochs limit=${LIMIT:-7200} # seconds until a machine is given up
