@@ -11,7 +11,7 @@ extension KernelSet {
       let values = load(x, at: i, lanes)
       high = larger(high, larger(values, Lanes.zero - values))
     }
-    return largest(high)
+    return ditqk_largest(high)
   }
 
   @inlinable @inline(__always)
@@ -46,38 +46,45 @@ extension KernelSet {
     }
   }
 
-  /// Two rows side by side, so that neither waits for itself; a row alone is both.
+  /// Two rows side by side, so that neither waits for itself; a row alone is both. What is past the end is e^−87 of nothing: 0 beside a sum of
+  /// at least 1.
   @inlinable @inline(__always)
   public static func softmaxRows(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ factor: Float, _ scales: UnsafeMutablePointer<Float>,
     _ place: UnsafeMutablePointer<UInt8>, _ tileRows: Int
   ) {
-    let a = rows[0]!, b = rows[count - 1]!
-    let highestOfA = highest(a, depth), highestOfB = highest(b, depth)
+    let a = rows[0]!, b = rows[count - 1]!, hasBoth = count == 2
+    let (highestOfA, highestOfB) = highest(a, b, depth)
     let factors = Lanes(repeating: factor), steps = Lanes(repeating: 255)
     var sumOfA = Lanes.zero, sumOfB = Lanes.zero
     var target = UnsafeMutableRawPointer(place)
-    forEachLanesOnce(depth) { i, lanes in
-      var x = exponential((load(a, at: i, lanes) - highestOfA) * factors), y = exponential((load(b, at: i, lanes) - highestOfB) * factors)
-      if lanes < 16 {
-        let isPast = SIMD16<Int32>(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15) .>= SIMD16(repeating: Int32(lanes))
-        x.replace(with: 0, where: isPast)
-        y.replace(with: 0, where: isPast)
-      }
+    var i = 0
+    while i < depth {
+      let lanes = depth - i < 16 ? depth - i : 16
+      let x = exponential((load(a, at: i, lanes, filling: -.infinity) - highestOfA) * factors)
+      let y = exponential((load(b, at: i, lanes, filling: -.infinity) - highestOfB) * factors)
       sumOfA += x
       sumOfB += y
-      let numbers = words(x * steps, y * steps, x * steps, y * steps) ^ SIMD16(repeating: tileMask)
+      let numbers = ditqk_rounded_words(x * steps, y * steps, x * steps, y * steps) ^ SIMD16(repeating: tileMask)
+      putPairs(numbers.lowHalf, target, tileRows, hasBoth)
       // Tiles are a multiple of eight deep.
-      for word in 0..<((lanes + 7) & ~7) / 4 {
-        if count == 2 {
-          target.storeBytes(of: SIMD2(numbers[4 * word], numbers[4 * word + 1]), as: SIMD2<UInt32>.self)
-        } else {
-          target.storeBytes(of: numbers[4 * word], as: UInt32.self)
-        }
-        target += tileRows * 4
-      }
+      if lanes > 8 { putPairs(numbers.highHalf, target + tileRows * 8, tileRows, hasBoth) }
+      target += tileRows * 16
+      i += 16
     }
     scales[count - 1] = 1 / (255 * total(sumOfB))
     scales[0] = 1 / (255 * total(sumOfA))
+  }
+
+  /// Of the words of four rows, two inputs of each, those of the first two rows or of the first into their places.
+  @inlinable @inline(__always)
+  static func putPairs(_ words: SIMD8<UInt32>, _ target: UnsafeMutableRawPointer, _ tileRows: Int, _ hasBoth: Bool) {
+    if hasBoth {
+      target.storeBytes(of: words.lowHalf.lowHalf, as: SIMD2<UInt32>.self)
+      (target + tileRows * 4).storeBytes(of: words.highHalf.lowHalf, as: SIMD2<UInt32>.self)
+    } else {
+      target.storeBytes(of: words[0], as: UInt32.self)
+      (target + tileRows * 4).storeBytes(of: words[4], as: UInt32.self)
+    }
   }
 }

@@ -30,6 +30,12 @@ extension KernelSet {
     return polynomial(r) * unsafeBitCast(exponent, to: Lanes.self)
   }
 
+  /// Careful: a constant decides, not a method of the set. The compiler inlines no such method that is longer than this, and a call passes sixteen
+  /// floats in four pieces. Look for calls in the assembly of a kernel after any change.
+  @inlinable @inline(__always) static func exponential(_ x: Lanes) -> Lanes { callsExponential ? powerOfECalled(x) : powerOfE(x) }
+
+  @inlinable @inline(never) static func powerOfECalled(_ x: Lanes) -> Lanes { powerOfE(x) }
+
   /// x / (1 + e^−x).
   @inlinable @inline(__always) public static func silu(_ x: Lanes) -> Lanes {
     x / (Lanes(repeating: 1) + exponential(Lanes.zero - x))

@@ -19,8 +19,6 @@ extension KernelSet {
       forEachTile(g.output, column, isPlain) { row, rows, sums in
         let line = isPlain ? g.output.values + row * g.output.stride + column : nil
         choose(rows, FloatProduct<Self>(tile: g.tiles + row * g.depth, panel: panel, depth: g.depth, sums, line, g.output.stride, bias))
-      } value: { _, _, sum, bias in
-        sum + bias
       }
       panel += g.panel_stride
       column += 32
@@ -34,7 +32,9 @@ extension KernelSet {
     var next = g.next
     let share = (g.next_size * tileRows / g.output.rows + 63) & ~63, end = g.next.map { $0 + g.next_size }
     withTileSums { sums, zeros in
-      forEachTile(of: g.output.rows) { row, rows in
+      var row = 0
+      while row < g.output.rows {
+        let rows = g.output.rows - row < tileRows ? g.output.rows - row : tileRows
         let tile = tile(g, g.tiles + row * g.depth, rows: rows)
         for panel in 0..<g.panels {
           let column = panel * 32, isDirect = g.output.isPlain(column) && g.group >= g.depth && g.panel != nil
@@ -46,15 +46,14 @@ extension KernelSet {
             choose(rows, IntegerProduct<Self, Integers>(operands))
           }
           if isDirect { continue }
-          complete(g.output, sums, row, rows, column) { row, i, sum, bias in
-            dequantized(sum, load(g.weight_sums + column + i), zero: g.row_zeros[row], scale: g.row_scales[row], bias: bias)
-          }
+          complete(g.output, sums, row, rows, column, DequantizedSum<Self>(arguments, column))
         }
         if let start = next, let end {
           let stop = start + share < end ? start + share : end
           prefetch(from: start, to: stop)
           next = stop
         }
+        row += rows
       }
     }
   }
@@ -74,17 +73,16 @@ extension KernelSet {
     bias.addingProduct(ditqk_less_product(sum, Lanes(repeating: zero), weightSum), Lanes(repeating: scale))
   }
 
-  /// Calls `body` to fill the sums [rows][32] of each tile, and makes values of them and puts them out; or for it to do so itself.
+  /// Calls `body` to fill the sums [rows][32] of each tile, which are floats, and puts them out; or for it to do so itself.
   @inlinable @inline(__always)
   static func forEachTile(
     _ output: ditqk_output, _ column: Int, _ isDirect: Bool,
-    _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void,
-    value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+    _ body: (_ row: Int, _ rows: Int, _ sums: UnsafeMutablePointer<Float>) -> Void
   ) {
     withTileSums { sums, _ in
       forEachTile(of: output.rows) { row, rows in
         body(row, rows, sums)
-        if !isDirect { complete(output, sums, row, rows, column, value) }
+        if !isDirect { complete(output, sums, row, rows, column, FloatSum()) }
       }
     }
   }
@@ -103,9 +101,9 @@ extension KernelSet {
 
   /// The epilogue of a tile's sums.
   @inlinable @inline(__always)
-  static func complete(
+  static func complete<Value: FinishedSum>(
     _ output: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
-    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+    _ value: Value
   ) {
     if output.isPlain(column) {
       putOut(output, sums, firstRow, rows, column, value)
@@ -126,9 +124,9 @@ extension KernelSet {
 
   /// The plain epilogue of some rows.
   @inlinable @inline(__always)
-  static func putOut(
+  static func putOut<Value: FinishedSum>(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
-    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+    _ value: Value
   ) {
     var line = g.values + firstRow * g.stride + column
     let left = g.bias.map { load($0 + column) } ?? Lanes.zero, right = g.bias.map { load($0 + column + 16) } ?? Lanes.zero
@@ -141,11 +139,14 @@ extension KernelSet {
 
   /// The epilogue of sums [rows][32]: + bias, GELU, factor, gate, into the output.
   @inlinable @inline(__always)
-  static func finish(
+  static func finish<Value: FinishedSum>(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
-    _ value: (_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+    _ value: Value
   ) {
-    forEachLanesOnce(g.columns - column < 32 ? g.columns - column : 32) { i, count in
+    let columns = g.columns - column < 32 ? g.columns - column : 32
+    var i = 0
+    while i < columns {
+      let count = columns - i < 16 ? columns - i : 16
       let bias = g.bias.map { load($0 + column, at: i, count) } ?? Lanes.zero
       let factors = g.factors.map { load($0 + column, at: i, count) }
       var gates = GateRows(g, firstRow)
@@ -164,6 +165,7 @@ extension KernelSet {
         }
         store(x, out, at: i, count)
       }
+      i += 16
     }
   }
 
@@ -174,8 +176,32 @@ extension KernelSet {
     let offset = first * g.next_depth + (g.first_column + column) * rows
     let target = UnsafeMutableRawPointer(g.tiles + offset) + (row - first) * 4
     let q = quantized(x, inverse(g.next_scales[row]), Lanes(repeating: g.next_zeros[row]))
-    let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self)
-    for word in 0..<count / 4 { (target + word * 4 * rows).storeBytes(of: words[word] ^ tileMask, as: UInt32.self) }
+    putWords(q, count, tileMask, target, apart: 4 * rows)
+  }
+}
+
+/// What a sum over the depth stands for. Types and not closures, so that all of an epilogue is inlined.
+public protocol FinishedSum {
+  /// The value at columns `i` on.
+  func callAsFunction(_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes
+}
+
+/// Of floats.
+@frozen public struct FloatSum: FinishedSum {
+  @inlinable @inline(__always) init() {}
+  @inlinable @inline(__always) public func callAsFunction(_: Int, _: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes { sum + bias }
+}
+
+/// Of integers times their groups' scales.
+@frozen public struct DequantizedSum<Kernels: KernelSet>: FinishedSum {
+  @usableFromInline let weightSums: UnsafePointer<Float>
+  @usableFromInline let rowScales: UnsafePointer<Float>
+  @usableFromInline let rowZeros: UnsafePointer<Float>
+  @inlinable @inline(__always) init(_ g: UnsafePointer<ditqk_gemm_u8>, _ column: Int) {
+    (weightSums, rowScales, rowZeros) = (g.pointee.weight_sums + column, g.pointee.row_scales, g.pointee.row_zeros)
+  }
+  @inlinable @inline(__always) public func callAsFunction(_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes {
+    Kernels.dequantized(sum, Kernels.load(weightSums + i), zero: rowZeros[row], scale: rowScales[row], bias: bias)
   }
 }
 

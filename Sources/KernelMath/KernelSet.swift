@@ -22,21 +22,16 @@ public protocol KernelSet {
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
   /// The tile as the sums of 8-bit weights read it: as it is, or made anew in the room.
   static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer
-  /// `powerOfE`, inlined or not.
-  static func exponential(_ x: Lanes) -> Lanes
-  /// Quantized numbers of four rows: see Quantize.swift.
-  static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32>
-  /// The first `count` of sixteen, the others filled up; and storing the first `count`.
-  static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes
-  static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>)
-  /// The same with one of a few tiles, which has at least so many.
+  /// Whether e to the x is called, as one function, where it is not worth inlining everywhere.
+  static var callsExponential: Bool { get }
+  /// Runs a body with one of a few tiles, which has at least so many rows.
   static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B)
 }
 
 extension KernelSet {
   @inlinable @inline(__always) public static var tileSign: UInt8 { 0 }
+  @inlinable @inline(__always) public static var callsExponential: Bool { false }
   @inlinable @inline(__always) public static var hasSmallIntegers: Bool { false }
-  @inlinable @inline(__always) public static func exponential(_ x: Lanes) -> Lanes { powerOfE(x) }
   @inlinable @inline(__always) public static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {
     start
   }

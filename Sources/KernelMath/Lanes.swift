@@ -2,6 +2,8 @@
 // the same order everywhere.
 // Careful: clamped(), min(), max(), sum() and SIMD16(clamping:) of the standard library explode into scalar code.
 
+import CKernels
+
 public typealias Lanes = SIMD16<Float>
 
 extension KernelSet {
@@ -11,16 +13,6 @@ extension KernelSet {
 
   @inlinable @inline(__always) public static func store(_ x: Lanes, _ p: UnsafeMutablePointer<Float>) {
     UnsafeMutableRawPointer(p).storeBytes(of: x, as: Lanes.self)
-  }
-
-  @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes {
-    var x = Lanes(repeating: rest)
-    for i in 0..<count { x[i] = p[i] }
-    return x
-  }
-
-  @inlinable @inline(__always) public static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>) {
-    for i in 0..<count { p[i] = x[i] }
   }
 
   /// Calls `body` for sixteen elements at a time; the last call may have fewer.
@@ -51,11 +43,11 @@ extension KernelSet {
 
   @inlinable @inline(__always) public static func load(_ p: UnsafePointer<Float>, at i: Int, _ count: Int, filling rest: Float = 0) -> Lanes
   {
-    count == 16 ? load(p + i) : load(p + i, count, filling: rest)
+    count == 16 ? load(p + i) : ditqk_load_some(p + i, count, rest)
   }
 
   @inlinable @inline(__always) public static func store(_ x: Lanes, _ p: UnsafeMutablePointer<Float>, at i: Int, _ count: Int) {
-    if count == 16 { store(x, p + i) } else { store(x, count, p + i) }
+    if count == 16 { store(x, p + i) } else { ditqk_store_some(x, count, p + i) }
   }
 
   /// The sum of all sixteen, by halves.
@@ -69,11 +61,4 @@ extension KernelSet {
   @inlinable @inline(__always) public static func larger(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: x .< y) }
 
   @inlinable @inline(__always) public static func smaller(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: y .< x) }
-
-  @inlinable @inline(__always) public static func largest(_ x: Lanes) -> Float {
-    let eight = x.lowHalf.replacing(with: x.highHalf, where: x.lowHalf .< x.highHalf)
-    let four = eight.lowHalf.replacing(with: eight.highHalf, where: eight.lowHalf .< eight.highHalf)
-    let two = four.lowHalf.replacing(with: four.highHalf, where: four.lowHalf .< four.highHalf)
-    return two[0] < two[1] ? two[1] : two[0]
-  }
 }

@@ -33,7 +33,7 @@ extension KernelSet {
   /// row = exp(factor · (row − its largest)) in place; answers with the sum.
   @inlinable @inline(__always)
   static func exponentials(_ row: UnsafeMutablePointer<Float>, _ factor: Float, _ count: Int) -> Float {
-    let maximum = highest(row, count)
+    let maximum = highest(row, row, count).0
     var sum = Lanes.zero
     forEachLanesOnce(count) { i, lanes in
       let power = exponential((load(UnsafePointer(row), at: i, lanes) - maximum) * Lanes(repeating: factor))
@@ -43,12 +43,15 @@ extension KernelSet {
     return total(sum)
   }
 
-  /// The largest of a row, sixteen times.
+  /// The largest of each of two rows, sixteen times.
   @inlinable @inline(__always)
-  static func highest(_ row: UnsafePointer<Float>, _ count: Int) -> Lanes {
-    var top = Lanes(repeating: -.infinity)
-    forEachLanes(count) { i, lanes in top = larger(top, load(row, at: i, lanes, filling: -.infinity)) }
-    return Lanes(repeating: largest(top))
+  static func highest(_ a: UnsafePointer<Float>, _ b: UnsafePointer<Float>, _ count: Int) -> (Lanes, Lanes) {
+    var topOfA = Lanes(repeating: -.infinity), topOfB = topOfA
+    forEachLanes(count) { i, lanes in
+      topOfA = larger(topOfA, load(a, at: i, lanes, filling: -.infinity))
+      topOfB = larger(topOfB, load(b, at: i, lanes, filling: -.infinity))
+    }
+    return (Lanes(repeating: ditqk_largest(topOfA)), Lanes(repeating: ditqk_largest(topOfB)))
   }
 
   @inlinable @inline(__always)

@@ -123,7 +123,7 @@ extension KernelSet {
   }
 
   @inlinable @inline(__always) static func copyHalf(_ source: UnsafePointer<Float>, _ count: Int, _ target: UnsafeMutablePointer<Float>) {
-    store(count >= 16 ? load(source) : load(source, count < 0 ? 0 : count, filling: 0), target)
+    store(count >= 16 ? load(source) : ditqk_load_some(source, count < 0 ? 0 : count, 0), target)
   }
 
   @inlinable @inline(__always)

@@ -24,7 +24,7 @@ extension KernelSet {
       let values = load(x + i, at: k, lanes)
       (low, high) = (smaller(low, values), larger(high, values))
     }
-    let top = largest(larger(high, otherHigh)), bottom = -largest(Lanes.zero - smaller(low, otherLow))
+    let top = ditqk_largest(larger(high, otherHigh)), bottom = -ditqk_largest(Lanes.zero - smaller(low, otherLow))
     // A range so small that its inverse is infinite is a range of 0.
     let step = (top - bottom) / 255
     scale.pointee = step < Float.leastNormalMagnitude ? 0 : step
@@ -69,7 +69,7 @@ extension KernelSet {
       for row in 0..<4 { ditqk_prefetch_read(next + row * stride) }
       next += 16
       let words =
-        words(
+        ditqk_rounded_words(
           zeroA.addingProduct(load(a + i), scaleA), zeroB.addingProduct(load(b + i), scaleB), zeroC.addingProduct(load(c + i), scaleC),
           zeroD.addingProduct(load(d + i), scaleD)) ^ SIMD16(repeating: mask)
       store(words.lowHalf.lowHalf, out)
@@ -81,12 +81,6 @@ extension KernelSet {
     }
   }
 
-  /// Sixteen numbers of each of four rows, rounded and clamped, as the rows' words: word 4k + r is word k of row r.
-  @inlinable @inline(__always)
-  public static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> {
-    ditqk_interleave(ditqk_narrow(clamped(a)), ditqk_narrow(clamped(b)), ditqk_narrow(clamped(c)), ditqk_narrow(clamped(d)))
-  }
-
   /// One row, from input `start` on.
   @inlinable @inline(__always)
   static func quantizeRow(
@@ -95,13 +89,18 @@ extension KernelSet {
   ) {
     let inverse = inverse(scale), offset = Lanes(repeating: zero)
     forEachLanes(depth - start) { i, lanes in
-      let words = unsafeBitCast(ditqk_narrow(quantized(load(x + start, at: i, lanes), inverse, offset)), to: SIMD4<UInt32>.self)
-      var k = 0
-      while k < lanes {
-        (target + (start + i + k) * count).storeBytes(of: words[k / 4] ^ mask, as: UInt32.self)
-        k += 4
-      }
+      putWords(quantized(load(x + start, at: i, lanes), inverse, offset), lanes, mask, target + (start + i) * count, apart: count * 4)
     }
+  }
+
+  /// The low bytes of the first `count` integers, rounded up to a multiple of four, a word each place.
+  @inlinable @inline(__always)
+  static func putWords(_ q: SIMD16<Int32>, _ count: Int, _ mask: UInt32, _ target: UnsafeMutableRawPointer, apart: Int) {
+    let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self) ^ SIMD4(repeating: mask)
+    target.storeBytes(of: words[0], as: UInt32.self)
+    if count > 4 { (target + apart).storeBytes(of: words[1], as: UInt32.self) }
+    if count > 8 { (target + 2 * apart).storeBytes(of: words[2], as: UInt32.self) }
+    if count > 12 { (target + 3 * apart).storeBytes(of: words[3], as: UInt32.self) }
   }
 
   @inlinable @inline(__always) static func inverse(_ scale: Float) -> Lanes { Lanes(repeating: scale > 0 ? 1 / scale : 0) }
@@ -128,7 +127,8 @@ extension KernelSet {
     var zero = zeros
     while start < depth {
       let end = depth - start < group ? depth : start + group
-      let left = repeatedFourTimes(zero), right = repeatedFourTimes(zero + 16)
+      let left = unsafeBitCast(ditqk_four_times(zero), to: SIMD64<UInt8>.self)
+      let right = unsafeBitCast(ditqk_four_times(zero + 16), to: SIMD64<UInt8>.self)
       var k = start
       while k < end {
         let source = UnsafeRawPointer(nibbles + k * 16), target = UnsafeMutableRawPointer(panel + k * 32)
@@ -165,12 +165,5 @@ extension KernelSet {
 
   @inlinable @inline(__always) static func lowNibbles(_ x: SIMD16<UInt32>) -> SIMD64<UInt8> {
     unsafeBitCast(x & SIMD16(repeating: 0x0f0f_0f0f), to: SIMD64<UInt8>.self)
-  }
-
-  /// Sixteen bytes, each four times.
-  @inlinable @inline(__always) static func repeatedFourTimes(_ p: UnsafePointer<UInt8>) -> SIMD64<UInt8> {
-    var words = SIMD16<UInt32>.zero
-    for i in 0..<16 { words[i] = UInt32(p[i]) &* 0x0101_0101 }
-    return unsafeBitCast(words, to: SIMD64<UInt8>.self)
   }
 }

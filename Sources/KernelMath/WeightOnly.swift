@@ -27,8 +27,6 @@ extension KernelSet {
         store(products.rightOfB, sums + other * 32 + 16)
         row += 2
       }
-    } value: { _, _, sum, bias in
-      sum + bias
     }
   }
 

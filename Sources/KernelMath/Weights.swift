@@ -18,7 +18,7 @@ extension KernelSet {
       (bottoms, tops) = (smaller(bottoms, values), larger(tops, values))
       i += 16
     }
-    let top = largest(tops), bottom = largest(Lanes.zero - bottoms), hasZero = low == 0
+    let top = ditqk_largest(tops), bottom = ditqk_largest(Lanes.zero - bottoms), hasZero = low == 0
     (scale.pointee, zero.pointee) = (0, 0)
     var least = Double.infinity
     for step in 0..<clips {

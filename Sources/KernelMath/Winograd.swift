@@ -173,8 +173,8 @@ extension KernelSet {
   ) {
     let inverse = inverse(scale)
     forEachLanes(depth) { i, count in
-      func integers(_ row: Int) -> Lanes { load(rows[row]!, at: i, count) * inverse + Lanes(repeating: 12_582_912) }
-      let a = integers(0), b = integers(1), c = integers(2), d = integers(3)
+      let a = integers(rows[0]!, i, count, inverse), b = integers(rows[1]!, i, count, inverse)
+      let c = integers(rows[2]!, i, count, inverse), d = integers(rows[3]!, i, count, inverse)
       let low = ditqk_low_floats(a, b), otherLow = ditqk_low_floats(c, d), high = ditqk_high_floats(a, b),
         otherHigh = ditqk_high_floats(c, d)
       // Quarter q of each is column 4q, 4q + 1, … of the four rows.
@@ -193,6 +193,12 @@ extension KernelSet {
         }
       }
     }
+  }
+
+  /// Rounded quotients, in the low bits of the sums.
+  @inlinable @inline(__always)
+  static func integers(_ row: UnsafePointer<Float>, _ i: Int, _ count: Int, _ inverse: Lanes) -> Lanes {
+    load(row, at: i, count) * inverse + Lanes(repeating: 12_582_912)
   }
 
   /// The low halves of two vectors' integers as pairs.

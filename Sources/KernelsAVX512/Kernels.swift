@@ -10,11 +10,6 @@ enum AVX512: KernelSet {
   typealias Words = TwoWordVectors<Self>
   static var tileRows: Int { 14 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
-  @inline(__always) static func words(_ a: Lanes, _ b: Lanes, _ c: Lanes, _ d: Lanes) -> SIMD16<UInt32> { ditqk_rounded_words(a, b, c, d) }
-  @inline(__always) static func load(_ p: UnsafePointer<Float>, _ count: Int, filling rest: Float) -> Lanes {
-    ditqk_load_some(p, count, rest)
-  }
-  @inline(__always) static func store(_ x: Lanes, _ count: Int, _ p: UnsafeMutablePointer<Float>) { ditqk_store_some(x, count, p) }
   @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { chooseAtLeastOf14(rows, body) }
 }
 

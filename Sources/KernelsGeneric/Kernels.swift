@@ -15,7 +15,7 @@ enum Generic: KernelSet {
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 4 }
   /// Without vectors or fused multiply-adds it is long, and called from many places.
-  @inline(never) static func exponential(_ x: Lanes) -> Lanes { powerOfE(x) }
+  static var callsExponential: Bool { true }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo4(rows, body) }
   @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { body.run(Rows4<B.Sums>.self) }
 }

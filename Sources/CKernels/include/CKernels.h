@@ -195,6 +195,7 @@ typedef struct ditqk_kernels {
 /* Sixteen 16-bit numbers at any alignment as 32-bit ones. In C, because SIMD16(truncatingIfNeeded:) is not inlined. */
 typedef uint16_t ditqk_u16x16 __attribute__((ext_vector_type(16), aligned(1))); /* a file may place its tensors at odd bytes */
 typedef uint32_t ditqk_u32x16 __attribute__((ext_vector_type(16)));
+typedef uint32_t ditqk_u32x8 __attribute__((ext_vector_type(8)));
 static inline ditqk_u32x16 ditqk_widen(const void *p) {
   return __builtin_convertvector(*(const ditqk_u16x16 *)p, ditqk_u32x16);
 }
@@ -207,37 +208,97 @@ typedef float ditqk_f32x8 __attribute__((ext_vector_type(8)));
 static inline ditqk_f32x16 ditqk_floats(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_f32x16); }
 static inline ditqk_f32x8 ditqk_floats8(ditqk_i32x8 x) { return __builtin_convertvector(x, ditqk_f32x8); }
 
-#if defined(__AVX512F__)
 /* The first `count` of sixteen floats, the others `rest`; and storing the first `count`. */
+#if defined(__AVX512F__)
 static inline ditqk_f32x16 ditqk_load_some(const float *p, intptr_t count, float rest) {
   return (ditqk_f32x16)_mm512_mask_loadu_ps(_mm512_set1_ps(rest), (__mmask16)((1u << count) - 1), p);
 }
 static inline void ditqk_store_some(ditqk_f32x16 x, intptr_t count, float *p) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << count) - 1), (__m512)x); }
+#elif defined(__AVX2__)
+static inline __m256i ditqk_first(intptr_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+static inline ditqk_f32x16 ditqk_load_some(const float *p, intptr_t count, float rest) {
+  __m256i low = ditqk_first(count), high = ditqk_first(count - 8);
+  __m256 others = _mm256_set1_ps(rest);
+  ditqk_f32x16 x;
+  x.lo = (ditqk_f32x8)_mm256_blendv_ps(others, _mm256_maskload_ps(p, low), (__m256)low);
+  x.hi = (ditqk_f32x8)_mm256_blendv_ps(others, _mm256_maskload_ps(p + 8, high), (__m256)high);
+  return x;
+}
+static inline void ditqk_store_some(ditqk_f32x16 x, intptr_t count, float *p) {
+  _mm256_maskstore_ps(p, ditqk_first(count), (__m256)x.lo);
+  _mm256_maskstore_ps(p + 8, ditqk_first(count - 8), (__m256)x.hi);
+}
+#else
+static inline ditqk_f32x16 ditqk_load_some(const float *p, intptr_t count, float rest) {
+  ditqk_f32x16 x = rest;
+  for (intptr_t i = 0; i < count; i++) x[i] = p[i];
+  return x;
+}
+static inline void ditqk_store_some(ditqk_f32x16 x, intptr_t count, float *p) {
+  for (intptr_t i = 0; i < count; i++) p[i] = x[i];
+}
 #endif
 
-/* The low bytes of sixteen integers. */
-typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));
-static inline ditqk_u8x16 ditqk_narrow(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_u8x16); }
-
-/* Four rows of sixteen bytes as four times the rows' words: word 4k + r of the result is word k of row r. */
-typedef uint8_t ditqk_u8x32 __attribute__((ext_vector_type(32)));
-typedef uint8_t ditqk_u8x64 __attribute__((ext_vector_type(64)));
-static inline ditqk_u32x16 ditqk_interleave(ditqk_u8x16 a, ditqk_u8x16 b, ditqk_u8x16 c, ditqk_u8x16 d) {
-  ditqk_u8x64 bytes;
-  bytes.lo.lo = a, bytes.lo.hi = b, bytes.hi.lo = c, bytes.hi.hi = d;
-  ditqk_u32x16 words = (ditqk_u32x16)bytes;
-  return __builtin_shufflevector(words, words, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+/* The largest of sixteen floats, none of them NaN. With instructions of its own, since the compiler takes comparisons of parts apart. */
+static inline float ditqk_largest(ditqk_f32x16 x) {
+#if defined(__AVX2__)
+  __m256 eight = _mm256_max_ps((__m256)x.lo, (__m256)x.hi);
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
+  float largest = x[0];
+  for (int i = 1; i < 16; i++) largest = largest < x[i] ? x[i] : largest;
+  return largest;
+#endif
 }
+
+/* Sixteen bytes, each four times. */
+typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));
+static inline ditqk_u32x16 ditqk_four_times(const uint8_t *p) {
+  ditqk_u8x16 bytes;
+  __builtin_memcpy(&bytes, p, 16);
+  return __builtin_convertvector(bytes, ditqk_u32x16) * 0x01010101u;
+}
+
+/* The low bytes of sixteen integers. */
+static inline ditqk_u8x16 ditqk_narrow(ditqk_i32x16 x) { return __builtin_convertvector(x, ditqk_u8x16); }
 
 /* x − a · b, rounded once. In C, where the sign becomes part of the instruction. */
 static inline ditqk_f32x16 ditqk_less_product(ditqk_f32x16 x, ditqk_f32x16 a, ditqk_f32x16 b) { return __builtin_elementwise_fma(-a, b, x); }
 static inline ditqk_f32x8 ditqk_less_product8(ditqk_f32x8 x, ditqk_f32x8 a, ditqk_f32x8 b) { return __builtin_elementwise_fma(-a, b, x); }
 
+/* Sixteen numbers of each of four rows, rounded and clamped to 0 ... 255, NaN to 0, as the rows' words: word 4k + r of the result is word k of row r. */
 #if defined(__AVX512BW__)
-/* Sixteen numbers of each of four rows, rounded and clamped to 0 … 255, NaN to 0, as the rows' words: word 4k + r of the result is word k of row r. */
-static inline __m512i ditqk_rounded(ditqk_f32x16 x) { return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), (__m512)x)); }
+static inline __m512i ditqk_rounded(__m512 x) { return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(255), x)); }
 static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, ditqk_f32x16 c, ditqk_f32x16 d) {
-  return (ditqk_u32x16)_mm512_packus_epi16(_mm512_packs_epi32(ditqk_rounded(a), ditqk_rounded(b)), _mm512_packs_epi32(ditqk_rounded(c), ditqk_rounded(d)));
+  return (ditqk_u32x16)_mm512_packus_epi16(_mm512_packs_epi32(ditqk_rounded((__m512)a), ditqk_rounded((__m512)b)),
+                                           _mm512_packs_epi32(ditqk_rounded((__m512)c), ditqk_rounded((__m512)d)));
+}
+#elif defined(__AVX2__)
+static inline __m256i ditqk_rounded(__m256 x) { return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(255), x)); }
+static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, ditqk_f32x16 c, ditqk_f32x16 d) {
+  ditqk_u32x16 words;
+  words.lo = (ditqk_u32x8)_mm256_packus_epi16(_mm256_packs_epi32(ditqk_rounded((__m256)a.lo), ditqk_rounded((__m256)b.lo)),
+                                              _mm256_packs_epi32(ditqk_rounded((__m256)c.lo), ditqk_rounded((__m256)d.lo)));
+  words.hi = (ditqk_u32x8)_mm256_packus_epi16(_mm256_packs_epi32(ditqk_rounded((__m256)a.hi), ditqk_rounded((__m256)b.hi)),
+                                              _mm256_packs_epi32(ditqk_rounded((__m256)c.hi), ditqk_rounded((__m256)d.hi)));
+  return words;
+}
+#else
+static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, ditqk_f32x16 c, ditqk_f32x16 d) {
+  const ditqk_f32x16 rows[4] = {a, b, c, d};
+  ditqk_u8x16 bytes[4];
+  for (int i = 0; i < 4; i++) {
+    ditqk_f32x16 positive = rows[i] > 0 ? rows[i] : 0, clamped = positive > 255 ? 255 : positive;
+    /* 1.5 * 2^23: what is added to it is rounded to an integer, in the low bits. */
+    bytes[i] = __builtin_convertvector((ditqk_i32x16)(clamped + 12582912), ditqk_u8x16);
+  }
+  ditqk_u32x16 words;
+  __builtin_memcpy(&words, bytes, sizeof words);
+  return __builtin_shufflevector(words, words, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 }
 #endif
 
