@@ -137,7 +137,7 @@ extension KernelSet {
     }
   }
 
-  /// The epilogue of sums [rows][32]: + bias, GELU, factor, gate, into the output.
+  /// The epilogue of sums [rows][32]: + bias, GELU, factor, gate, into the output. Columns past the last are zeros here, which every range includes.
   @inlinable @inline(__always)
   static func finish<Value: FinishedSum>(
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
@@ -157,6 +157,11 @@ extension KernelSet {
         guard let values = g.values else {
           putQuantized(x, g, row, column + i, count)
           continue
+        }
+        if let extremes = g.extremes {
+          let lows = extremes + row * g.extremes_stride, highs = lows + 16
+          store(smaller(load(lows), x), lows)
+          store(larger(load(highs), x), highs)
         }
         let out = values + row * g.stride + column
         if g.accumulate != 0 {

@@ -5,8 +5,11 @@ import CKernels
 
 /// Sums of 8-bit products of one row.
 public protocol IntegerSums: RowSums {
+  /// The scales of a group, loaded once for all rows: between two of them the compiler would load again, as it writes sums.
+  associatedtype Scales
+  static func scales(at p: UnsafePointer<Float>) -> Scales
   /// sums [width] ← or += float(sum) · scale, fused.
-  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>)
+  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: Scales)
   /// Sums of the only group, dequantized and with the bias straight into the output.
   func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters)
 }
@@ -27,9 +30,9 @@ public protocol IntegerSums: RowSums {
 
 extension KernelSet {
   @inlinable @inline(__always)
-  public static func flush(_ x: SIMD16<Int32>, _ sums: UnsafeMutablePointer<Float>, _ isFirst: Bool, _ scales: UnsafePointer<Float>) {
+  public static func flush(_ x: SIMD16<Int32>, _ sums: UnsafeMutablePointer<Float>, _ isFirst: Bool, _ scales: Lanes) {
     let values = ditqk_floats(x)
-    store(isFirst ? values * load(scales) : load(UnsafePointer(sums)).addingProduct(values, load(scales)), sums)
+    store(isFirst ? values * scales : load(UnsafePointer(sums)).addingProduct(values, scales), sums)
   }
 
   /// Sixteen columns from `i` on.
@@ -57,8 +60,9 @@ extension KernelSet {
       x = x &+ weights &* SIMD16(repeating: Int32(truncatingIfNeeded: (bytes >> UInt32(8 * i)) & 0xff))
     }
   }
+  @inlinable @inline(__always) public static func scales(at p: UnsafePointer<Float>) -> Lanes { Kernels.load(p) }
   @inlinable @inline(__always)
-  public func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
+  public func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: Lanes) {
     Kernels.flush(x, sums, isFirst, scales)
   }
   @inlinable @inline(__always) public func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) {
@@ -136,8 +140,9 @@ extension KernelSet {
         while start < depth {
           let count = depth - start < group ? depth - start : group
           let numbers = operands.numbers.map { $0 + start * 32 } ?? Kernels.expanded(g.pointee, start, count)
-          Kernels.accumulate(T.self, tile + start / 4 * T.rows * Sums.stepSize, numbers + column * 4, count / 4, &ahead)
-            .forEachRow(from: 0) { i, values in values.flush(to: sums + i * 32, isFirst: start == 0, scales: scale) }
+          let products = Kernels.accumulate(T.self, tile + start / 4 * T.rows * Sums.stepSize, numbers + column * 4, count / 4, &ahead)
+          let scales = Sums.scales(at: scale)
+          products.forEachRow(from: 0) { i, values in values.flush(to: sums + i * 32, isFirst: start == 0, scales: scales) }
           start += count
           scale += 32
         }

@@ -48,8 +48,9 @@ public protocol QuadDot {
   @inlinable @inline(__always) var all: SIMD16<Int32> {
     SIMD16(lowHalf: SIMD8(lowHalf: first, highHalf: second), highHalf: SIMD8(lowHalf: third, highHalf: fourth))
   }
+  @inlinable @inline(__always) public static func scales(at p: UnsafePointer<Float>) -> Lanes { Kernels.load(p) }
   @inlinable @inline(__always)
-  public func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
+  public func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: Lanes) {
     Kernels.flush(all, sums, isFirst, scales)
   }
   @inlinable @inline(__always) public func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) {

@@ -58,10 +58,10 @@ extension KernelSet {
   @inlinable @inline(__always) var sums: SIMD4<Float> {
     SIMD4(Float(Self.lower(left)), Float(Self.upper(left)), Float(Self.lower(right)), Float(Self.upper(right)))
   }
+  @inlinable @inline(__always) public static func scales(at p: UnsafePointer<Float>) -> SIMD4<Float> { Kernels.load4(p) }
   @inlinable @inline(__always)
-  public func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
-    let scale = Kernels.load4(scales)
-    Kernels.write(isFirst ? sums * scale : Kernels.load4(UnsafePointer(output)).addingProduct(sums, scale), output, nil)
+  public func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: SIMD4<Float>) {
+    Kernels.write(isFirst ? sums * scales : Kernels.load4(UnsafePointer(output)).addingProduct(sums, scales), output, nil)
   }
   @inlinable @inline(__always)
   public func finish(to line: UnsafeMutablePointer<Float>, _ p: RowParameters) {

@@ -71,20 +71,21 @@ struct SmallSums: EightSums {
 }
 
 extension EightSums {
+  @inline(__always) static func scales(at p: UnsafePointer<Float>) -> SIMD8<Float> { eight(p) }
   @inline(__always)
-  func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
-    let product = ditqk_floats8(sums), scale = eight(scales)
-    let result = isFirst ? product * scale : eight(UnsafePointer(output)).addingProduct(product, scale)
+  func flush(to output: UnsafeMutablePointer<Float>, isFirst: Bool, scales: SIMD8<Float>) {
+    let product = ditqk_floats8(sums)
+    let result = isFirst ? product * scales : Self.eight(UnsafePointer(output)).addingProduct(product, scales)
     UnsafeMutableRawPointer(output).storeBytes(of: result, as: SIMD8<Float>.self)
   }
-  @inline(__always) private func eight(_ p: UnsafePointer<Float>) -> SIMD8<Float> {
+  @inline(__always) private static func eight(_ p: UnsafePointer<Float>) -> SIMD8<Float> {
     UnsafeRawPointer(p).loadUnaligned(as: SIMD8<Float>.self)
   }
   @inline(__always)
   func finish(to line: UnsafeMutablePointer<Float>, _ p: RowParameters) {
-    let product = ditqk_floats8(sums) * eight(p.scales)
-    let x = ditqk_less_product8(product, SIMD8(repeating: p.zero), eight(p.weightSums))
-    UnsafeMutableRawPointer(line).storeBytes(of: eight(p.bias).addingProduct(x, SIMD8(repeating: p.scale)), as: SIMD8<Float>.self)
+    let product = ditqk_floats8(sums) * Self.eight(p.scales)
+    let x = ditqk_less_product8(product, SIMD8(repeating: p.zero), Self.eight(p.weightSums))
+    UnsafeMutableRawPointer(line).storeBytes(of: Self.eight(p.bias).addingProduct(x, SIMD8(repeating: p.scale)), as: SIMD8<Float>.self)
   }
 }
 

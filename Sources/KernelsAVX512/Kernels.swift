@@ -27,10 +27,11 @@ struct DotSums: IntegerSums {
     x = ditqk_dot(x, repeated, b.0)
     y = ditqk_dot(y, repeated, b.1)
   }
+  @inline(__always) static func scales(at p: UnsafePointer<Float>) -> (Lanes, Lanes) { (AVX512.load(p), AVX512.load(p + 16)) }
   @inline(__always)
-  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: UnsafePointer<Float>) {
-    AVX512.flush(x, sums, isFirst, scales)
-    AVX512.flush(y, sums + 16, isFirst, scales + 16)
+  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: (Lanes, Lanes)) {
+    AVX512.flush(x, sums, isFirst, scales.0)
+    AVX512.flush(y, sums + 16, isFirst, scales.1)
   }
   @inline(__always)
   func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) {

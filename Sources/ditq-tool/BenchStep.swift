@@ -110,6 +110,7 @@ private func stepText(_ answer: JSON) -> String {
     ["ratio", "\(fixed(number("ratio"), digits: 3)) of peak, median / median"],
     ["open to step", "\(milliseconds(number("open_to_first_step_seconds"))) from opening to the end of the first step"],
     ["memory", "\(bytes("peak_resident")) peak resident, \(bytes("resident_before_open")) of it before opening"],
+    ["a 2nd process", "adds \(bytes("private_added")) to that: its own memory, the session's \(bytes("session_memory")) in it"],
   ]
   let kinds = (answer["kinds"]?.members ?? []).map { name, kind in
     [

@@ -6,7 +6,8 @@ import CDitq
 import Glibc
 
 enum OwnProcess {
-  /// Bytes of a row of /proc/self/status: "VmHWM" is the most memory that was resident at a time, "VmRSS" what is now.
+  /// Bytes of a row of /proc/self/status: "VmHWM" is the most memory that was resident at a time, "VmRSS" what is now, "RssAnon"
+  /// what of that no other process can share.
   static func memory(_ row: String) -> UInt64 {
     let kilobytes = lines(of: "/proc/self/status").first { $0.hasPrefix(row + ":") }?.split(whereSeparator: { " \t\n".contains($0) })
     return kilobytes.flatMap { $0.count > 1 ? UInt64($0[1]) : nil }.map { $0 << 10 } ?? 0

@@ -19,11 +19,12 @@ struct StepMeasurement {
   private let peakOfSet: Peak
   private var step = Rates(), peak = Rates()
   private let openSeconds: Double, sessionSeconds: Double, firstStepSeconds: Double
-  private let residentBefore: UInt64, residentPeak: UInt64
+  private let residentBefore: UInt64, residentPeak: UInt64, privateBefore: UInt64, privateAfter: UInt64
 
   init(path: String, batch: Int, threads: Int32, steps: Int) throws {
     (self.batch, self.steps) = (batch, steps)
     residentBefore = OwnProcess.memory("VmRSS")
+    privateBefore = OwnProcess.memory("RssAnon")
     let clock = ContinuousClock()
     var start = clock.now
     /// Since it was asked last.
@@ -60,6 +61,7 @@ struct StepMeasurement {
       step.add(1 / max(lap(), 1e-9))
     }
     residentPeak = OwnProcess.memory("VmHWM")
+    privateAfter = OwnProcess.memory("RssAnon")
   }
 
   private var macs: Double { Double(model.info.macs_per_forward) * Double(batch) }
@@ -82,6 +84,7 @@ struct StepMeasurement {
       ("session_seconds", seconds(sessionSeconds)), ("first_step_seconds", seconds(firstStepSeconds)),
       ("open_to_first_step_seconds", seconds(openSeconds + sessionSeconds + firstStepSeconds)),
       ("resident_before_open", JSON(residentBefore)), ("peak_resident", JSON(residentPeak)),
+      ("private_added", JSON(privateAfter - min(privateBefore, privateAfter))),
       ("session_memory", session["memory"] ?? .null), ("kinds", withKinds ? try kinds() : .null),
       ("version", .text(String(cString: ditq_version()))),
     ]

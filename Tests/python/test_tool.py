@@ -353,7 +353,7 @@ def test_the_embedders_of_all_blocks_are_copies(tmp_path):
 STEP_KEYS = ["model", "depth", "hidden_size", "head_count", "patch_size", "tokens", "batch", "weight_bits", "weight_group", "activation_bits",
              "weights_size", "threads", "instruction_set", "steps", "step_seconds", "step_seconds_best", "gmac_per_step", "gmacs", "gmacs_best",
              "peak_gmacs", "peak_gmacs_best", "ratio", "instruction", "open_seconds", "session_seconds", "first_step_seconds",
-             "open_to_first_step_seconds", "resident_before_open", "peak_resident", "session_memory", "kinds", "version"]
+             "open_to_first_step_seconds", "resident_before_open", "peak_resident", "private_added", "session_memory", "kinds", "version"]
 
 
 @pytest.mark.parametrize("options, bits, group", [(["--weights", 8], 8, 0), (["--weights", 4, "--group", 32], 4, 32), (["--float"], 32, 0)])
@@ -366,7 +366,7 @@ def test_a_step_of_a_random_model_is_measured_with_all_that_belongs_to_it(option
     assert 0 < said["step_seconds_best"] <= said["step_seconds"] and 0 < said["peak_gmacs"] <= said["peak_gmacs_best"] and said["ratio"] > 0
     parts = said["open_seconds"] + said["session_seconds"] + said["first_step_seconds"]
     assert said["open_to_first_step_seconds"] == pytest.approx(parts, abs=3e-6)
-    assert 0 < said["resident_before_open"] < said["peak_resident"]
+    assert 0 < said["resident_before_open"] < said["peak_resident"] and 0 < said["private_added"] < said["peak_resident"]
     if bits == 32:
         assert said["kinds"] is None and said["instruction"] != "vpdpbusd zmm"
     else:

@@ -31,6 +31,8 @@ typedef struct ditqk_output {
   const float *gate;         /* with accumulate: output += gate · value, row r using row (first_row + r) / rows_per_gate of gates; or NULL */
   intptr_t rows, columns, stride;
   intptr_t gate_stride, rows_per_gate, first_row;
+  float *extremes;           /* or NULL: [rows][extremes_stride], of which 16 become the least values of the row that were seen and 16 the greatest */
+  intptr_t extremes_stride;
   int32_t gelu;              /* 1: value = GELU(value), the tanh form */
   int32_t accumulate;        /* 1: output += value */
 } ditqk_output;

@@ -34,6 +34,28 @@ struct Epilogue {
   var gate: UnsafePointer<Float>?
   var gateStride = 0
   var rowsPerGate = 1
+  /// Of the values of each row, to be kept, or nil. Not where they are plain sums.
+  var extremes: RowExtremes?
+}
+
+/// The least and the greatest values of each row, as the threads that make the row see them go by: sixteen of each for a thread. The range of
+/// these is the row's. [rows][threads][2][16].
+struct RowExtremes {
+  let values: UnsafeMutablePointer<Float>
+  /// Of a row.
+  let count: Int
+  static let countPerThread = 32
+
+  init(_ values: UnsafeMutablePointer<Float>, threads: Int) { (self.values, count) = (values, threads * RowExtremes.countPerThread) }
+
+  init(_ arena: inout Arena, rows: Int, threads: Int) {
+    self.init(arena.floats(rows, threads, RowExtremes.countPerThread), threads: threads)
+  }
+
+  func row(_ index: Int) -> UnsafeMutablePointer<Float> { values + index * count }
+
+  /// As a range always includes 0, and some thread may have no part in a row.
+  func clear(rows: Int) { values.update(repeating: 0, count: rows * count) }
 }
 
 extension ditqk_output {
@@ -45,7 +67,8 @@ extension ditqk_output {
       values: values, tiles: nil, next_scales: nil, next_zeros: nil, next_depth: 0, first_column: 0, bias: bias, factors: epilogue.factors,
       gate: epilogue.gate, rows: rows, columns: columns, stride: stride,
       gate_stride: epilogue.gateStride,
-      rows_per_gate: epilogue.rowsPerGate, first_row: 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
+      rows_per_gate: epilogue.rowsPerGate, first_row: 0, extremes: epilogue.extremes?.values,
+      extremes_stride: epilogue.extremes?.count ?? 0, gelu: epilogue.gelu ? 1 : 0, accumulate: epilogue.accumulate ? 1 : 0)
   }
 
   /// Into the rows of a GEMM to come, by the ranges that they have already.
@@ -55,8 +78,8 @@ extension ditqk_output {
     next_depth = IntegerWeights.depth(next.inputs)
   }
 
-  /// Some rows of the columns of a panel, or of several.
-  func part(_ range: Range<Int>, panel: Int, count: Int = 1) -> ditqk_output {
+  /// Some rows of the columns of a panel, or of several, for a thread.
+  func part(_ range: Range<Int>, panel: Int, count: Int = 1, thread: Int) -> ditqk_output {
     let column = panel * panelColumns
     var result = self
     result.values = values.map { $0 + range.lowerBound * stride + column }
@@ -66,6 +89,7 @@ extension ditqk_output {
     result.bias = bias.map { $0 + column }
     result.factors = factors.map { $0 + column }
     result.gate = gate.map { $0 + column }
+    result.extremes = extremes.map { $0 + range.lowerBound * extremes_stride + thread * RowExtremes.countPerThread }
     result.first_column = column
     (result.rows, result.columns, result.first_row) = (range.count, min(count * panelColumns, columns - column), range.lowerBound)
     return result
@@ -76,6 +100,7 @@ extension Executor {
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias).
   func gemm(_ x: PackedRows, _ linear: Linear, into output: UnsafeMutablePointer<Float>, stride: Int, _ epilogue: Epilogue = Epilogue()) {
     precondition(x.depth == linear.inputs)
+    epilogue.extremes?.clear(rows: x.rows)
     let arguments = ditqk_gemm(
       tiles: x.tiles, panels: nil, depth: x.depth, panel_stride: x.depth * panelColumns,
       output: ditqk_output(output, rows: x.rows, linear.outputs, stride: stride, bias: linear.bias, epilogue))
@@ -113,14 +138,14 @@ private struct GemmJob: ParallelJob {
       case .integers(let integers):
         let target = scratch.of(thread: part)
         if let multiply = kernels.gemm_weight_only, whole.rows <= mostRowsOfWeightOnly && arguments.depth % 4 == 0 {
-          var weights = integers.arguments(ofPanel: panel, UnsafeMutableRawPointer(target), whole.part(rows, panel: panel))
+          var weights = integers.arguments(ofPanel: panel, UnsafeMutableRawPointer(target), whole.part(rows, panel: panel, thread: part))
           multiply(arguments.tiles, arguments.depth, &weights)
           continue
         }
         integers.dequantizePanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
       }
-      g.output = whole.part(rows, panel: panel)
+      g.output = whole.part(rows, panel: panel, thread: part)
       kernels.gemm(&g)
     }
   }

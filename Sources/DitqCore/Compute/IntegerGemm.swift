@@ -20,8 +20,9 @@
 // it runs at the speed of memory.
 //
 // Rows are quantized four at a time, so that what was looked at for a range is still near when it is rounded, and four rows' words are stored
-// together; meanwhile the next four are asked for. Rows too long for that are looked at a tile together and rounded 512 columns at a time.
-// Where the next layer's ranges are static, GELU's epilogue puts out its rows as they will be read.
+// together; meanwhile the next four are asked for. Rows too long for that are looked at a tile together and rounded 512 columns at a time; those
+// of the MLP, the longest, are not looked at: GELU's epilogue keeps their extremes as it makes them. Where the next layer's ranges are static, it
+// puts out its rows as they will be read.
 //
 // Σ k of x̂·ŵ = row scale · (Σ over groups g of scale[g] · Σ q·p − zero · Σ over groups of scale[g] · Σ p). The inner sums are exact: |Σ q·p|
 // ≤ 65536 · 255 · 127 < 2³¹. Each is rounded once, to a float, and the groups are added in order by fused multiply-adds: the same to the
@@ -137,6 +138,7 @@ extension Executor {
     _ x: QuantizedRows, _ weights: IntegerWeights, bias: UnsafePointer<Float>?, into output: UnsafeMutablePointer<Float>, stride: Int,
     _ epilogue: Epilogue = Epilogue()
   ) {
+    epilogue.extremes?.clear(rows: x.rows)
     gemm(x, weights, ditqk_output(output, rows: x.rows, weights.outputs, stride: stride, bias: bias, epilogue))
   }
 
@@ -240,7 +242,8 @@ private struct QuantizeJob: ParallelJob {
       let range = ranges[bins?.bin(ofRow: row) ?? 0]
       (packed.scales[row], packed.zeros[row]) = (range.scale, range.zero)
     } else {
-      kernels.row_range(values, packed.inputs, packed.scales + row, packed.zeros + row)
+      let known = source.extremes
+      kernels.row_range(known.map { UnsafePointer($0.row(row)) } ?? values, known?.count ?? packed.inputs, packed.scales + row, packed.zeros + row)
     }
   }
 }
@@ -261,7 +264,8 @@ private struct IntegerGemmJob: ParallelJob {
     for panel in stride(from: panels.lowerBound, to: panels.upperBound, by: together) {
       let room = scratch.of(thread: part), next = min(panel + together, panels.upperBound)
       var g = weights.arguments(
-        ofPanel: panel, count: next - panel, UnsafeMutableRawPointer(room), whole.part(rows, panel: panel, count: next - panel))
+        ofPanel: panel, count: next - panel, UnsafeMutableRawPointer(room),
+        whole.part(rows, panel: panel, count: next - panel, thread: part))
       // One tile uses an expanded panel once: a group at a time.
       if rows.count > tileRows { g.panel = weights.eightBitPanel(panel, room, kernels) }
       if next < panels.upperBound && rows.count > 4 * tileRows {

@@ -36,6 +36,8 @@ extension Linear {
   /// nil where they are not given.
   var ranges: UnsafePointer<ActivationRange>? { if case .ranges(let ranges) = activations { ranges } else { nil } }
 
+  var takesOwnRanges: Bool { if case .ownRange = activations { true } else { false } }
+
   /// 8, or 32 for floats.
   var activationBits: Int { if case .floats = activations { 32 } else { 8 } }
 
@@ -65,16 +67,20 @@ struct RowBins {
 enum RowSource {
   /// [rows, inputs], so many floats apart.
   case plain(UnsafePointer<Float>, stride: Int)
+  /// [rows, inputs] side by side, which an epilogue put out and kept the extremes of.
+  case measured(UnsafePointer<Float>, RowExtremes)
   /// LayerNorm(x) · (1 + scale) + shift of x [rows, inputs].
   case modulated(UnsafePointer<Float>, Modulation)
 
   var values: UnsafePointer<Float> {
     switch self {
-    case .plain(let x, _), .modulated(let x, _): x
+    case .plain(let x, _), .measured(let x, _), .modulated(let x, _): x
     }
   }
 
   func stride(inputs: Int) -> Int { if case .plain(_, let stride) = self { stride } else { inputs } }
+
+  var extremes: RowExtremes? { if case .measured(_, let extremes) = self { extremes } else { nil } }
 
   var modulation: Modulation? { if case .modulated(_, let modulation) = self { modulation } else { nil } }
 }

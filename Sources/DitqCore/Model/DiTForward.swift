@@ -94,9 +94,12 @@ struct DiTForward {
     {
       return
     }
+    let extremes = block[.fc2].takesOwnRanges ? w.expandedExtremes : nil
     apply(
-      number(.fc1), block[.fc1], to: source, images, into: w.expanded, Epilogue(gelu: true, factors: block[.fc2].inputFactors))
-    apply(number(.fc2), block[.fc2], to: .plain(w.expanded, stride: mlp), images, into: w.stream, gated(by: 5))
+      number(.fc1), block[.fc1], to: source, images, into: w.expanded,
+      Epilogue(gelu: true, factors: block[.fc2].inputFactors, extremes: extremes))
+    let expanded = extremes.map { RowSource.measured(w.expanded, $0) } ?? .plain(w.expanded, stride: mlp)
+    apply(number(.fc2), block[.fc2], to: expanded, images, into: w.stream, gated(by: 5))
   }
 
   /// A linear over all tokens of all images, its outputs side by side.

@@ -16,6 +16,8 @@ struct DiTWorkspace {
   /// After fc1 and GELU [images · tokens, mlp]; also the rows of the final layer. And the same memory for rows that are 8-bit numbers.
   let expanded: UnsafeMutablePointer<Float>
   let expandedRows: RowBuffers
+  /// Of these rows, for fc2 where each has its own range.
+  let expandedExtremes: RowExtremes
   /// Which of the static ranges each image has [images].
   let bins: UnsafeMutablePointer<Int32>
   /// Of the timesteps [images, 256], and after the first linear [images, hidden].
@@ -29,7 +31,7 @@ struct DiTWorkspace {
   let modulation: UnsafeMutablePointer<Float>
 
   /// For a model whose widest layer takes so many floats of a token's packed row, see `DiTWeights`.
-  init(_ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, images: Int) {
+  init(_ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, images: Int, threads: Int) {
     let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
     stream = arena.floats(rows, width)
@@ -43,6 +45,7 @@ struct DiTWorkspace {
     packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: vector)
     modulation = arena.floats(images, 6, width)
     let scales = arena.floats(rows), zeros = arena.floats(rows)
+    expandedExtremes = RowExtremes(&arena, rows: rows, threads: threads)
     // Attention is over when the MLP begins, so the two share their memory. Careful: nothing may be reserved behind this.
     (qkv, attentionBuffers, attended) = arena.overlapping { arena in
       (

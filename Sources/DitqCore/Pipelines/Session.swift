@@ -177,7 +177,9 @@ struct SessionWorkspace {
     scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: scratchFloats)
     transformer = arena.overlapping { arena in
       DiTWorkspace(
-        &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken, attendsOnIntegers: model.dit.attendsOnIntegers, images: images
+        &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken, attendsOnIntegers: model.dit.attendsOnIntegers,
+        images: images,
+        threads: threads
       )
     }
     decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder, latentSize: config.latentSize) } }

@@ -76,6 +76,36 @@ struct EpilogueTests {
     #expect(gateBuffer.isIntact)
   }
 
+  @Test("extremes of rows, kept as they are made by any threads, have the ranges of the rows", arguments: shapes)
+  func extremes(rows: Int, outputs: Int) throws {
+    // Of low and high rows, and one without a number.
+    var x = Matrix.random(rows, 11, 16, -2, 3)
+    x.values[0] = .nan
+    let weights = Matrix.random(outputs, 11, 17), problem = IntegerProblem(rows, outputs, 40, bits: 8, group: 0, seed: 18)
+    let packed = PackedWeights(problem, outputs: outputs)
+    for set in instructionSets() {
+      for threads in 1...3 {
+        let machine = try Machine(set, threads: threads, scratchFloats: Executor.integerScratch(inputs: 40))
+        let kept = Buffer(count: rows * threads * RowExtremes.countPerThread), extremes = RowExtremes(kept.floats, threads: threads)
+        let epilogue = Epilogue(gelu: true, extremes: extremes), output = Buffer(count: rows * outputs)
+        func areRanges(of values: UnsafePointer<Float>) -> Bool {
+          (0..<rows).allSatisfy { row in
+            var (scale, zero, expectedScale, expectedZero): (Float, Float, Float, Float) = (0, 0, -1, -1)
+            machine.executor.kernels.row_range(extremes.row(row), extremes.count, &scale, &zero)
+            machine.executor.kernels.row_range(values + row * outputs, outputs, &expectedScale, &expectedZero)
+            return scale == expectedScale && zero == expectedZero
+          }
+        }
+        let found = multiply(machine, x, Layer(packing: weights, machine), epilogue)
+        #expect(found.values.withUnsafeBufferPointer { areRanges(of: $0.baseAddress!) }, "floats, \(set.name), \(threads) threads")
+        let q = PackedIntegerRows(problem, rows: rows, tileRows: machine.executor.tileRows)
+        machine.executor.gemm(q.rows, packed.weights, bias: nil, into: output.floats, stride: outputs, epilogue)
+        #expect(areRanges(of: output.floats), "integers, \(set.name), \(threads) threads")
+        #expect(machine.isIntact && kept.isIntact && output.isIntact && q.isIntact)
+      }
+    }
+  }
+
   @Test("GELU is the tanh form to a few roundings, and to the bit the same for every set", arguments: shapes)
   func gelu(rows: Int, outputs: Int) throws {
     let x = Matrix.random(rows, 5, 13, -3, 3), weights = Matrix.random(outputs, 5, 14, -2, 2), bias = Matrix.random(1, outputs, 15)
