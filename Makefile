@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.ld' -o -name '*.modulemap')
 
-.PHONY: all demo test test-avx512 lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
+.PHONY: all demo test test-quality test-avx512 lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -70,6 +70,10 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
 test: setup setup-test lib archive gen_png models .build-address/libditq.a .build-thread/libditq.a
 	Tests/run.sh
+
+# What quantizing costs, at every step of a run, where `make test` looks at some.
+test-quality: setup-test lib
+	DITQ_ALL_STEPS=1 DITQ_LIBRARY=$(CURDIR)/$(LIBRARY) python3 -m pytest -q -p no:cacheprovider Tests/python/test_quantize.py
 
 # The AVX-512 VNNI kernels where the CPU has none, in Bochs: minutes, and not a part of `make test`.
 test-avx512: archive

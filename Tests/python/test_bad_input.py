@@ -82,11 +82,17 @@ def tried(source, **options):
 # ---- Files that are cut ----
 
 
+def cuts(data, most):
+    """Sizes to cut a safetensors file to: every 97th byte of its header and of the first tensors, then `most` more up to the end."""
+    header, size = safetensors_io.read_header(bytes(data[: 1 << 20]))[1], len(data)
+    return [*range(97, min(header + 5000, size), 97), *range(header + 5000, size, max(97, (size - header) // most)), size - 1]
+
+
 @pytest.mark.parametrize("file, options", [(EMOJI, {}), (OFFICIAL, {"head_count": 2})], ids=["emoji", "official-a"])
-def test_a_file_cut_at_every_97th_byte_is_malformed(file, options):
+def test_a_file_cut_anywhere_is_malformed(file, options):
     data, options, handle = np.frombuffer(file.read_bytes(), np.uint8), ditq.ModelOptions(**options), c_void_p()
     address = ditq.address(data)
-    for size in range(97, data.size, 97):
+    for size in cuts(data, 3000):
         note(size)
         status, message = outcome(lib.ditq_model_open_memory, address, size, byref(options), byref(handle))
         assert status == MALFORMED, f"cut at {size}: {status} {message}"
@@ -111,13 +117,12 @@ def test_no_byte_past_the_end_of_a_cut_header_is_read():
 
 
 @pytest.mark.parametrize("file", PIPELINE_FILES)
-def test_a_directory_with_a_file_cut_at_every_97th_byte_is_malformed(tmp_path, file):
+def test_a_directory_with_a_file_cut_anywhere_is_malformed(tmp_path, file):
     folder = shutil.copytree(PIPELINE, tmp_path / "pipeline")
     path, data = os.fsencode(folder), (folder / file).read_bytes()
-    whole = len(data.rstrip()) if file.endswith(".json") else len(data)  # JSON without its last newline is whole
     handle = c_void_p()
-    sizes = range(0, whole, 97) if len(data) > 2000 else range(whole)
-    for size in reversed(sizes):
+    sizes = range(len(data.rstrip())) if file.endswith(".json") else cuts(data, 500)  # JSON without its last newline is whole
+    for size in sorted(sizes, reverse=True):
         note(size)
         os.truncate(folder / file, size)
         status, message = outcome(lib.ditq_model_open, path, None, byref(handle))

@@ -1,5 +1,6 @@
 """How calls behave: progress, cancelling, lifetimes, threads of the host, memory hooks, descriptions, class names, PNG."""
 import ctypes
+import itertools
 import json
 import shutil
 import struct
@@ -259,8 +260,11 @@ def test_opening_and_closing_leaks_nothing():
 # ---- Memory hooks ----
 
 
-@pytest.mark.parametrize("options", [dict(threads=1), dict(threads=2), dict(threads=5, batch_limit=3), dict(threads=2, isa_limit=ditq.ISA_GENERIC)], ids=str)
-@pytest.mark.parametrize("name", ["emoji", "diffusers-b", "official-a"])
+SESSIONS = [dict(threads=1), dict(threads=2), dict(threads=5, batch_limit=3)]
+
+
+@pytest.mark.parametrize("name, options", [
+    *itertools.product(["emoji", "diffusers-b", "official-a"], SESSIONS), ("official-a", dict(threads=2, isa_limit=ditq.ISA_GENERIC))], ids=str)
 def test_session_memory_is_what_a_session_takes(model, name, options):
     m, allocator = model(name), ditq.CountingAllocator()
     size = m.session_memory(**options)
