@@ -243,7 +243,8 @@ private struct QuantizeJob: ParallelJob {
       (packed.scales[row], packed.zeros[row]) = (range.scale, range.zero)
     } else {
       let known = source.extremes
-      kernels.row_range(known.map { UnsafePointer($0.row(row)) } ?? values, known?.count ?? packed.inputs, packed.scales + row, packed.zeros + row)
+      kernels.row_range(
+        known.map { UnsafePointer($0.row(row)) } ?? values, known?.count ?? packed.inputs, packed.scales + row, packed.zeros + row)
     }
   }
 }
