@@ -3,8 +3,8 @@
 //
 // Method: after a warm-up, short slices of both alternate for some seconds, so that all see the same clock frequency and the same
 // neighbours; the ratio is that of their medians. A call of ditq_linear_apply packs the rows, or measures and quantizes them, and multiplies:
-// all of it counts; its threads and memory are those of the call before. Relies on ditq.h and CPeak; refuses shapes whose matrices are above
-// a gigabyte.
+// all of it counts; its threads and memory are those of the call before. What multiplying takes alone is the difference to a layer of one panel
+// of outputs on the same rows, in the same turns. Relies on ditq.h and CPeak; refuses shapes whose matrices are above a gigabyte.
 
 import ArgumentParser
 import CDitq
@@ -29,7 +29,7 @@ struct BenchGemm: ParsableCommand {
     commandName: "gemm", abstract: "Measure y [rows, outputs] = x [rows, inputs] · weightsᵀ against the peak of its instruction.",
     discussion: """
       GMAC/s are billions of multiply-accumulates a second. The default shape is the first MLP layer of DiT-XL/2 on 512 tokens. With integer \
-      weights each row of x is quantized to 8 bits by its own range.
+      weights each row of x is quantized to 8 bits by its own range. "multiply" is without that: the difference to a layer of \(GemmBench.fewOutputs) outputs.
 
       Few rows (up to 16) take as long as reading the weights does: then the bandwidth of memory is measured too, in the same turns, and what \
       share of it the bits of the weights come to. That is telling once the weights exceed the cache.
@@ -90,58 +90,76 @@ private struct GemmBench: ~Copyable {
   private static let fewestRepeats = 3
   /// With more rows multiplying takes longer than reading the weights.
   private static let mostRowsOfMemory = 16
+  /// A panel: the rest of such a layer's time is what it does with the rows beforehand.
+  static let fewOutputs = 32
 
   private let rows: Int, inputs: Int, outputs: Int
   private let weights: Weights
   private let threads: Int32
   private let peakOfSet: Peak
   private let linear: Linear
+  /// The same with few outputs.
+  private let narrow: Linear
   private let x: AlignedFloats
   private let y: AlignedFloats
   /// For few rows alone, whose speed is that of reading the weights.
   private let memory: MemoryPeak?
-  private var library = Rates(), peak = Rates(), bandwidth = Rates()
+  private var library = Rates(), narrowRates = Rates(), peak = Rates(), bandwidth = Rates()
 
   init(rows: Int, inputs: Int, outputs: Int, weights: Weights, threads: Int32, isaLimit: Int32) throws {
     (self.rows, self.inputs, self.outputs, self.weights, self.threads) = (rows, inputs, outputs, weights, threads)
     // Careful: kept in a variable, since nothing may throw once a part of this value needs destroying.
     let memory = rows <= Self.mostRowsOfMemory ? try MemoryPeak(threads: threads) : nil
     var random = FixedRandom(seed: 1)
-    linear = try Linear(
-      weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, as: weights,
-      isaLimit: isaLimit)
+    func layer(_ outputs: Int) throws -> Linear {
+      try Linear(
+        weights: random.numbers(outputs * inputs), bias: random.numbers(outputs), outputs: outputs, inputs: inputs, as: weights,
+        isaLimit: isaLimit)
+    }
+    let wide = try layer(outputs)
+    narrow = try layer(Self.fewOutputs)
+    linear = wide
     self.memory = memory
     peakOfSet = Peak(instructionSet: peak_instruction_set(isaLimit), kind: weights.peakKind, threads: threads)
     x = AlignedFloats(random.numbers(rows * inputs))
-    y = AlignedFloats([Float](repeating: 0, count: rows * outputs))
+    y = AlignedFloats([Float](repeating: 0, count: rows * max(outputs, Self.fewOutputs)))
   }
 
   /// Alternates them for so long, but at least a few times each.
   mutating func measure(seconds: Double) throws {
     let clock = ContinuousClock()
     // The first call touches memory for the first time; the second tells how many fill a slice.
-    _ = try libraryRate(calls: 1)
+    _ = try rate(of: linear, outputs: outputs, calls: 1)
     _ = try peakOfSet.rate()
-    let once = Double(rows) * Double(inputs) * Double(outputs) / (try libraryRate(calls: 1))
+    _ = try rate(of: narrow, outputs: Self.fewOutputs, calls: 1)
+    let once = macs(outputs) / (try rate(of: linear, outputs: outputs, calls: 1))
     let calls = max(1, Int((Peak.sliceSeconds / once).rounded(.up)))
     let start = clock.now
     while library.count < Self.fewestRepeats || (clock.now - start).seconds < seconds {
       peak.add(try peakOfSet.rate())
       if let memory { bandwidth.add(try memory.rate()) }
-      library.add(try libraryRate(calls: calls))
+      library.add(try rate(of: linear, outputs: outputs, calls: calls))
+      narrowRates.add(try rate(of: narrow, outputs: Self.fewOutputs, calls: calls))
     }
   }
 
+  private func macs(_ outputs: Int) -> Double { Double(rows) * Double(inputs) * Double(outputs) }
+
   /// Multiply-accumulates a second of some calls of ditq_linear_apply.
-  private mutating func libraryRate(calls: Int) throws -> Double {
+  private func rate(of layer: borrowing Linear, outputs: Int, calls: Int) throws -> Double {
     let clock = ContinuousClock()
     let start = clock.now
-    for _ in 0..<calls { try linear.apply(x.start, rows: rows, into: y.start, threads: threads) }
-    let elapsed = max((clock.now - start).seconds, 1e-9)
-    return Double(calls) * Double(rows) * Double(inputs) * Double(outputs) / elapsed
+    for _ in 0..<calls { try layer.apply(x.start, rows: rows, into: y.start, threads: threads) }
+    return Double(calls) * macs(outputs) / max((clock.now - start).seconds, 1e-9)
   }
 
   private var ratio: Double { library.median / peak.median }
+  /// Of the outputs that the narrow layer has not; that of the whole where it has as many, or noise made it as slow.
+  private var multiplyRate: Double {
+    let more = macs(outputs) / library.median - macs(Self.fewOutputs) / narrowRates.median
+    return outputs > Self.fewOutputs && more > 0 ? macs(outputs - Self.fewOutputs) / more : library.median
+  }
+  private var multiplyRatio: Double { multiplyRate / peak.median }
 
   var text: String {
     """
@@ -151,6 +169,7 @@ private struct GemmBench: ~Copyable {
     ditq             \(gmacs(library.median, 1)) GMAC/s median, \(gmacs(library.best, 1)) best of \(library.count)
     peak             \(gmacs(peak.median, 1)) GMAC/s median, \(gmacs(peak.best, 1)) best: \(peakOfSet.instructionName)
     ratio            \(fixed(ratio, digits: 3)) of peak, median / median
+    multiply         \(gmacs(multiplyRate, 1)) GMAC/s without what is done with the rows beforehand, \(fixed(multiplyRatio, digits: 3)) of peak
     """ + (memory == nil ? "" : "\n" + memoryText)
   }
 
@@ -183,7 +202,7 @@ private struct GemmBench: ~Copyable {
   var json: String {
     """
     {"gmacs": \(gmacs(library.median, 3)), "gmacs_best": \(gmacs(library.best, 3)), "peak_gmacs": \(gmacs(peak.median, 3)), \
-    "peak_gmacs_best": \(gmacs(peak.best, 3)), "ratio": \(fixed(ratio, digits: 4)), "rows": \(rows), "inputs": \(inputs), \
+    "peak_gmacs_best": \(gmacs(peak.best, 3)), "ratio": \(fixed(ratio, digits: 4)), "multiply_gmacs": \(gmacs(multiplyRate, 3)), "multiply_ratio": \(fixed(multiplyRatio, digits: 4)), "rows": \(rows), "inputs": \(inputs), \
     "outputs": \(outputs), "weights": \(weights.bits), "group": \(weights.group), "threads": \(threads), "instruction_set": "\(peakOfSet.setName)", "instruction": "\(peakOfSet.instructionName)", \
     "repeats": \(library.count), \(memoryJSON)"version": "\(String(cString: ditq_version()))"}
     """

@@ -382,7 +382,8 @@ def test_a_models_file_is_measured_as_it_is_and_nothing_is_left_behind(quantized
                           timeout=60, env={**os.environ, "TMPDIR": str(tmp_path)})
     summary, kinds = done.stdout.split("\n\n")
     assert done.returncode == 0 and not list(tmp_path.iterdir()) and len(kinds.splitlines()) == 6
-    names = ["model", "weights", "batch", "threads", "instruction set", "step", "ditq", "peak", "ratio", "open to step", "memory"]
+    names = ["model", "weights", "batch", "threads", "instruction set", "step", "ditq", "peak", "ratio", "open to step", "memory",
+             "a 2nd process"]
     assert [line.split("  ")[0] for line in summary.splitlines()] == names
 
 
@@ -410,6 +411,7 @@ def test_a_gemm_of_one_row_is_held_against_memory_and_one_of_many_is_not(options
     assert set(one) - set(many) == {"weights_size", "cache_size", "weights_exceed_cache", "weights_gb_per_second", "memory_gb_per_second",
                                     "memory_gb_per_second_best", "memory_ratio"}
     assert one["weights_size"] == 64 * 96 * one["weights"] // 8 and 0 < one["memory_gb_per_second"] <= one["memory_gb_per_second_best"]
+    assert many["multiply_ratio"] == pytest.approx(many["multiply_gmacs"] / many["peak_gmacs"], rel=0.05, abs=1e-3) and many["multiply_gmacs"] > 0
     assert many["ratio"] > 0 and one["weights_exceed_cache"] == (one["weights_size"] > one["cache_size"])
     assert one["memory_ratio"] == pytest.approx(one["weights_gb_per_second"] / one["memory_gb_per_second"], rel=0.05, abs=1e-3)
 
