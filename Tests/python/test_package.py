@@ -190,8 +190,10 @@ def test_another_thread_may_cancel(emoji):
         session.generate(0, steps=1000, progress=lambda done, total: session.cancel())
 
 
+# A shell starts what it runs in the background with SIGINT ignored, and Python keeps that: so a test run in the background would not be interrupted.
 INTERRUPTED = """
-import ditq, sys
+import ditq, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = ditq.Model(sys.argv[1])
 work = {
     "generate": lambda hook: model.generate(0, steps=1000, progress=hook),
@@ -208,9 +210,12 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("work", ["generate", "quantize"])
 def test_ctrl_c_ends_a_call_and_leaves_everything_usable(work):
     child = subprocess.Popen([sys.executable, "-c", INTERRUPTED, EMOJI, work], env={**os.environ, "PYTHONPATH": str(PACKAGE)}, stdout=subprocess.PIPE, text=True)
-    assert child.stdout.readline() == "working\n"
-    child.send_signal(signal.SIGINT)
-    assert child.communicate(timeout=100)[0].splitlines()[-1] == "interrupted True"
+    try:
+        assert child.stdout.readline() == "working\n"
+        child.send_signal(signal.SIGINT)
+        assert child.communicate(timeout=100)[0].splitlines()[-1] == "interrupted True"
+    finally:
+        child.kill()
 
 
 def test_eight_threads_share_one_model(emoji):
