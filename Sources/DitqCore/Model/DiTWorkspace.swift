@@ -45,8 +45,7 @@ struct DiTWorkspace {
     packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: vector)
     modulation = arena.floats(images, 6, width)
     let scales = arena.floats(rows), zeros = arena.floats(rows)
-    expandedExtremes = RowExtremes(&arena, rows: rows, threads: threads)
-    // Attention is over when the MLP begins, so the two share their memory. Careful: nothing may be reserved behind this.
+    // Attention is over when the MLP begins, so the two share their memory. Careful: nothing may be reserved behind this but what the MLP uses.
     (qkv, attentionBuffers, attended) = arena.overlapping { arena in
       (
         arena.floats(rows, 3, width),
@@ -56,6 +55,7 @@ struct DiTWorkspace {
       )
     }
     expanded = arena.floats(rows, max(config.mlpSize, config.patchOutputs))
+    expandedExtremes = RowExtremes(&arena, rows: rows, threads: threads)
     expandedRows = RowBuffers(packed: expanded, scales: scales, zeros: zeros)
   }
 
