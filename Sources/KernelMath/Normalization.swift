@@ -3,24 +3,32 @@
 import CKernels
 
 extension KernelSet {
+  /// Two rows side by side, since each waits for its sums; a row alone is both.
   @inlinable @inline(__always)
   public static func modulate(
-    _ x: UnsafePointer<Float>, _ shift: UnsafePointer<Float>, _ scale: UnsafePointer<Float>, _ epsilon: Float, _ count: Int,
-    _ output: UnsafeMutablePointer<Float>
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ shift: UnsafePointer<Float>, _ scale: UnsafePointer<Float>,
+    _ epsilon: Float, _ depth: Int, _ output: UnsafeMutablePointer<Float>
   ) {
-    var sum = Lanes.zero
-    forEachLanes(count) { i, lanes in sum += load(x, at: i, lanes) }
-    let mean = total(sum) / Float(count)
-    let means = Lanes(repeating: mean)
-    var squares = Lanes.zero
-    forEachLanes(count) { i, lanes in
-      let centred = load(x, at: i, lanes, filling: mean) - means
-      squares = squares.addingProduct(centred, centred)
+    let a = rows[0]!, b = rows[count - 1]!, outputOfB = output + (count - 1) * depth
+    var sumOfA = Lanes.zero, sumOfB = Lanes.zero
+    forEachLanes(depth) { i, lanes in
+      sumOfA += load(a, at: i, lanes)
+      sumOfB += load(b, at: i, lanes)
     }
-    let inverses = Lanes(repeating: 1 / (total(squares) / Float(count) + epsilon).squareRoot())
-    forEachLanesOnce(count) { i, lanes in
-      let normal = (load(x, at: i, lanes) - means) * inverses
-      store(load(shift, at: i, lanes).addingProduct(normal, Lanes(repeating: 1) + load(scale, at: i, lanes)), output, at: i, lanes)
+    let meanOfA = total(sumOfA) / Float(depth), meanOfB = total(sumOfB) / Float(depth)
+    let meansOfA = Lanes(repeating: meanOfA), meansOfB = Lanes(repeating: meanOfB)
+    var squaresOfA = Lanes.zero, squaresOfB = Lanes.zero
+    forEachLanes(depth) { i, lanes in
+      let x = load(a, at: i, lanes, filling: meanOfA) - meansOfA, y = load(b, at: i, lanes, filling: meanOfB) - meansOfB
+      squaresOfA = squaresOfA.addingProduct(x, x)
+      squaresOfB = squaresOfB.addingProduct(y, y)
+    }
+    let inversesOfA = Lanes(repeating: 1 / (total(squaresOfA) / Float(depth) + epsilon).squareRoot())
+    let inversesOfB = Lanes(repeating: 1 / (total(squaresOfB) / Float(depth) + epsilon).squareRoot())
+    forEachLanesOnce(depth) { i, lanes in
+      let shifts = load(shift, at: i, lanes), factors = Lanes(repeating: 1) + load(scale, at: i, lanes)
+      store(shifts.addingProduct((load(a, at: i, lanes) - meansOfA) * inversesOfA, factors), output, at: i, lanes)
+      store(shifts.addingProduct((load(b, at: i, lanes) - meansOfB) * inversesOfB, factors), outputOfB, at: i, lanes)
     }
   }
 

@@ -4,31 +4,38 @@
 import CKernels
 
 extension KernelSet {
+  /// Two rows side by side, so that neither waits for itself; a row alone is both.
   @inlinable @inline(__always)
-  public static func rowRange(
-    _ x: UnsafePointer<Float>, _ depth: Int, _ scale: UnsafeMutablePointer<Float>, _ zero: UnsafeMutablePointer<Float>
+  public static func rowRanges(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafeMutablePointer<Float>,
+    _ zeros: UnsafeMutablePointer<Float>, isSigned: Bool
   ) {
-    // Two of each, so that they do not wait for each other.
-    var low = Lanes.zero, high = Lanes.zero, otherLow = Lanes.zero, otherHigh = Lanes.zero
-    var i = 0
-    while i + 32 <= depth {
-      // Rows are read for the first time here, and the hardware does not look beyond a page.
-      ditqk_prefetch_later(x + i + 4096)
-      ditqk_prefetch_later(x + i + 4112)
-      let values = load(x + i), others = load(x + i + 16)
-      (low, high) = (smaller(low, values), larger(high, values))
-      (otherLow, otherHigh) = (smaller(otherLow, others), larger(otherHigh, others))
-      i += 32
+    var row = 0
+    while row < count {
+      let last = row + 1 < count ? row + 1 : row, a = rows[row]!, b = rows[last]!, next = 2 * (b - a)
+      var lowOfA = Lanes.zero, highOfA = Lanes.zero, lowOfB = Lanes.zero, highOfB = Lanes.zero
+      forEachLanes(depth) { i, lanes in
+        // Rows are read for the first time here, and the hardware does not look beyond a page.
+        ditqk_prefetch_later(a + i + next)
+        ditqk_prefetch_later(b + i + next)
+        let x = load(a, at: i, lanes), y = load(b, at: i, lanes)
+        (lowOfA, highOfA) = (smaller(lowOfA, x), larger(highOfA, x))
+        (lowOfB, highOfB) = (smaller(lowOfB, y), larger(highOfB, y))
+      }
+      let ends = ditqk_largest_of_four(highOfA, Lanes.zero - lowOfA, highOfB, Lanes.zero - lowOfB)
+      (scales[last], zeros[last]) = range(top: ends[2], bottom: -ends[3], isSigned)
+      (scales[row], zeros[row]) = range(top: ends[0], bottom: -ends[1], isSigned)
+      row += 2
     }
-    forEachLanes(depth - i) { k, lanes in
-      let values = load(x + i, at: k, lanes)
-      (low, high) = (smaller(low, values), larger(high, values))
-    }
-    let top = ditqk_largest(larger(high, otherHigh)), bottom = -ditqk_largest(Lanes.zero - smaller(low, otherLow))
+  }
+
+  /// The scale and zero point of 255 steps from bottom to top, or of 127 to the farther of them on either side.
+  @inlinable @inline(__always)
+  static func range(top: Float, bottom: Float, _ isSigned: Bool) -> (scale: Float, zero: Float) {
+    let step = isSigned ? (top < -bottom ? -bottom : top) / 127 : (top - bottom) / 255
     // A range so small that its inverse is infinite is a range of 0.
-    let step = (top - bottom) / 255
-    scale.pointee = step < Float.leastNormalMagnitude ? 0 : step
-    zero.pointee = scale.pointee > 0 ? rounded(-bottom / scale.pointee) : 0
+    let scale = step < Float.leastNormalMagnitude ? 0 : step
+    return (scale, isSigned ? 128 : scale > 0 ? rounded(-bottom / scale) : 0)
   }
 
   @inlinable @inline(__always)
@@ -37,59 +44,50 @@ extension KernelSet {
     _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
   ) {
     let target = UnsafeMutableRawPointer(tile), mask = isSigned ? 0x8080_8080 : tileMask
-    let whole = count % 2 == 0 ? depth & ~15 : 0
-    if whole > 0 && count == 4 {
-      quantizeTogether(rows, 4, tileRows, whole, scales, zeros, target, mask) { $1.storeBytes(of: $0, as: SIMD4<UInt32>.self) }
-    } else if whole > 0 {
-      quantizeTogether(rows, 2, tileRows, whole, scales, zeros, target, mask) { $1.storeBytes(of: $0.lowHalf, as: SIMD2<UInt32>.self) }
+    switch count {
+    case 4: quantizeTogether(rows, 4, tileRows, depth, scales, zeros, target, mask) { $1.storeBytes(of: $0, as: SIMD4<UInt32>.self) }
+    case 2:
+      quantizeTogether(rows, 2, tileRows, depth, scales, zeros, target, mask) { $1.storeBytes(of: $0.lowHalf, as: SIMD2<UInt32>.self) }
+    default:
+      for row in 0..<count {
+        quantizeTogether(rows + row, 1, tileRows, depth, scales + row, zeros + row, target + row * 4, mask) {
+          $1.storeBytes(of: $0[0], as: UInt32.self)
+        }
+      }
     }
-    for row in 0..<count { quantizeRow(rows[row]!, whole, depth, scales[row], zeros[row], target + row * 4, tileRows, mask) }
-    // Tiles are a multiple of eight deep.
-    let words = (depth + 3) / 4
-    if words % 2 == 1 { for row in 0..<count { (target + (words * tileRows + row) * 4).storeBytes(of: 0, as: UInt32.self) } }
   }
 
-  /// Four rows or two side by side, sixteen inputs at a time. Meanwhile the rows behind them are asked for.
+  /// Four rows side by side, or two or one and again, sixteen inputs at a time. Meanwhile the rows behind them are asked for.
   @inlinable @inline(__always)
   static func quantizeTogether(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ tileRows: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
     _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, _ mask: UInt32,
     _ store: (_ words: SIMD4<UInt32>, _ place: UnsafeMutableRawPointer) -> Void
   ) {
-    let a = rows[0]!, b = rows[1]!, c = rows[count - 2]!, d = rows[count - 1]!
-    let last = count - 1
-    let scaleA = inverse(scales[0]), scaleB = inverse(scales[1]), scaleC = inverse(scales[last - 1]), scaleD = inverse(scales[last])
-    let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[1])
-    let zeroC = Lanes(repeating: zeros[last - 1]), zeroD = Lanes(repeating: zeros[last])
+    let last = count - 1, second = count > 1 ? 1 : 0, third = count > 1 ? last - 1 : 0
+    let a = rows[0]!, b = rows[second]!, c = rows[third]!, d = rows[last]!
+    let scaleA = inverse(scales[0]), scaleB = inverse(scales[second]), scaleC = inverse(scales[third]), scaleD = inverse(scales[last])
+    let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[second])
+    let zeroC = Lanes(repeating: zeros[third]), zeroD = Lanes(repeating: zeros[last])
     let stride = b - a
     var next = d + stride
     var out = target
-    var i = 0
-    while i < depth {
+    forEachLanes(depth) { i, lanes in
       for row in 0..<4 { ditqk_prefetch_read(next + row * stride) }
       next += 16
       let words =
         ditqk_rounded_words(
-          zeroA.addingProduct(load(a + i), scaleA), zeroB.addingProduct(load(b + i), scaleB), zeroC.addingProduct(load(c + i), scaleC),
-          zeroD.addingProduct(load(d + i), scaleD)) ^ SIMD16(repeating: mask)
+          zeroA.addingProduct(load(a, at: i, lanes), scaleA), zeroB.addingProduct(load(b, at: i, lanes), scaleB),
+          zeroC.addingProduct(load(c, at: i, lanes), scaleC), zeroD.addingProduct(load(d, at: i, lanes), scaleD))
+        ^ SIMD16(repeating: mask)
       store(words.lowHalf.lowHalf, out)
       store(words.lowHalf.highHalf, out + tileRows * 4)
-      store(words.highHalf.lowHalf, out + tileRows * 8)
-      store(words.highHalf.highHalf, out + tileRows * 12)
+      // Tiles are a multiple of eight deep.
+      if lanes > 8 {
+        store(words.highHalf.lowHalf, out + tileRows * 8)
+        store(words.highHalf.highHalf, out + tileRows * 12)
+      }
       out += tileRows * 16
-      i += 16
-    }
-  }
-
-  /// One row, from input `start` on.
-  @inlinable @inline(__always)
-  static func quantizeRow(
-    _ x: UnsafePointer<Float>, _ start: Int, _ depth: Int, _ scale: Float, _ zero: Float, _ target: UnsafeMutableRawPointer, _ count: Int,
-    _ mask: UInt32
-  ) {
-    let inverse = inverse(scale), offset = Lanes(repeating: zero)
-    forEachLanes(depth - start) { i, lanes in
-      putWords(quantized(load(x + start, at: i, lanes), inverse, offset), lanes, mask, target + (start + i) * count, apart: count * 4)
     }
   }
 

@@ -148,8 +148,8 @@ typedef struct ditqk_kernels {
   void (*winograd_taps)(const int8_t *numbers, intptr_t channels, void *panel);
   /* Four rows of depth floats, a multiple of 4, by one scale to signed integers, [depth / 2][stride] words of which it fills four. */
   void (*quantize_words)(const float *const *rows, intptr_t depth, float scale, void *words, intptr_t stride);
-  /* The range of a row, 0 included: x ≈ scale · (q − zero) with q from 0 to 255. */
-  void (*row_range)(const float *x, intptr_t depth, float *scale, float *zero);
+  /* The ranges of one to four rows, 0 included: x ≈ scale · (q − zero) with q from 0 to 255; signed ones have 0 in the middle, at 128, and max |x| at 255. */
+  void (*row_ranges)(const float *const *rows, intptr_t count, intptr_t depth, float *scales, float *zeros, int32_t is_signed);
   /* max |x| */
   float (*row_magnitude)(const float *x, intptr_t depth);
   /* One to four rows to 8 bits by a scale and a zero point each, into their place in a tile of `tile_rows` rows: [⌈depth / 8⌉ · 2][tile_rows][4]; what stands
@@ -181,8 +181,8 @@ typedef struct ditqk_kernels {
   void (*copy_panel)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, float *panel);
   /* numbers of a stored type as floats */
   void (*convert)(const void *source, int32_t type, intptr_t count, float *output);
-  /* output = (x − mean) / √(variance + epsilon) · (1 + scale) + shift, over one row */
-  void (*modulate)(const float *x, const float *shift, const float *scale, float epsilon, intptr_t count, float *output);
+  /* output [count][depth] = (x − mean) / √(variance + epsilon) · (1 + scale) + shift, over each of one or two rows */
+  void (*modulate)(const float *const *rows, intptr_t count, const float *shift, const float *scale, float epsilon, intptr_t depth, float *output);
   /* row = softmax(factor · row) in place */
   void (*softmax)(float *row, float factor, intptr_t count);
   /* output = x / (1 + exp(−x)); the two may be the same */
@@ -253,6 +253,26 @@ static inline float ditqk_largest(ditqk_f32x16 x) {
 #else
   float largest = x[0];
   for (int i = 1; i < 16; i++) largest = largest < x[i] ? x[i] : largest;
+  return largest;
+#endif
+}
+
+/* The largest of each of four. */
+typedef float ditqk_f32x4 __attribute__((ext_vector_type(4)));
+static inline ditqk_f32x4 ditqk_largest_of_four(ditqk_f32x16 a, ditqk_f32x16 b, ditqk_f32x16 c, ditqk_f32x16 d) {
+#if defined(__AVX2__)
+  __m256 first = _mm256_max_ps((__m256)a.lo, (__m256)a.hi), second = _mm256_max_ps((__m256)b.lo, (__m256)b.hi);
+  __m256 third = _mm256_max_ps((__m256)c.lo, (__m256)c.hi), fourth = _mm256_max_ps((__m256)d.lo, (__m256)d.hi);
+  __m256d left = (__m256d)_mm256_max_ps(_mm256_unpacklo_ps(first, second), _mm256_unpackhi_ps(first, second));
+  __m256d right = (__m256d)_mm256_max_ps(_mm256_unpacklo_ps(third, fourth), _mm256_unpackhi_ps(third, fourth));
+  __m256 all = _mm256_max_ps((__m256)_mm256_unpacklo_pd(left, right), (__m256)_mm256_unpackhi_pd(left, right));
+  return (ditqk_f32x4)_mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps(all, 1));
+#else
+  ditqk_f32x4 largest = {a[0], b[0], c[0], d[0]};
+  for (int i = 1; i < 16; i++) {
+    ditqk_f32x4 x = {a[i], b[i], c[i], d[i]};
+    largest = largest < x ? x : largest;
+  }
   return largest;
 #endif
 }

@@ -16,6 +16,24 @@ extension Executor {
   }
 }
 
+extension AttentionInput {
+  /// Rows of one head from `x` on by their own ranges, into their places in a tile of `tileRows`.
+  fileprivate func quantize(
+    _ x: UnsafePointer<Float>, _ count: Int, _ scales: UnsafeMutablePointer<Float>, _ zeros: UnsafeMutablePointer<Float>,
+    into place: UnsafeMutableRawPointer, tileRows: Int, isSigned: Bool, _ kernels: ditqk_kernels
+  ) {
+    let place = place.assumingMemoryBound(to: UInt8.self), sign: Int32 = isSigned ? 1 : 0
+    withRowPointers { rows in
+      for first in Swift.stride(from: 0, to: count, by: 4) {
+        let together = min(4, count - first)
+        for row in 0..<together { rows[row] = x + (first + row) * stride }
+        kernels.row_ranges(rows, together, headSize, scales + first, zeros + first, sign)
+        kernels.quantize_rows(rows, together, headSize, scales + first, zeros + first, place + first * 4, tileRows, sign)
+      }
+    }
+  }
+}
+
 /// The panels of one image's head in its part of the buffers.
 private struct IntegerPanels {
   let numbers: UnsafeMutablePointer<Int8>
@@ -108,40 +126,20 @@ private struct PackIntegers: ParallelJob {
   }
 
   private func packKeys(_ keys: UnsafePointer<Float>, _ panels: IntegerPanels, _ room: IntegerAttentionScratch) {
-    room.queries.initialize(repeating: 1 ^ kernels.tile_sign, count: panels.depth)
-    (room.scales[0], room.zeros[0]) = (1, 0)
     for panel in 0..<panelCount(input.tokens) {
       let first = panel * panelColumns, count = min(panelColumns, input.tokens - first), scales = panels.scales + first
       if count < panelColumns {
         panels.panel(panel).initialize(repeating: 0, count: panels.depth * panelColumns)
         scales.initialize(repeating: 0, count: panelColumns)
       }
-      for row in stride(from: 0, to: count, by: 4) {
-        quantize(keys + (first + row) * input.stride, min(4, count - row), scales + row, row, panels.panel(panel))
-      }
+      input.quantize(
+        keys + first * input.stride, count, scales, room.zeros, into: panels.panel(panel), tileRows: panelColumns, isSigned: true, kernels)
     }
     // A row of ones gives the sums.
+    room.queries.initialize(repeating: 1 ^ kernels.tile_sign, count: panels.depth)
+    (room.scales[0], room.zeros[0]) = (1, 0)
     let columns = panelCount(input.tokens) * panelColumns
     panels.multiply(room.queries, room, hasSums: false, ditqk_output(panels.sums!, rows: 1, columns, stride: columns), kernels)
-  }
-
-  /// Up to four keys into their columns of a panel.
-  private func quantize(
-    _ keys: UnsafePointer<Float>, _ count: Int, _ scales: UnsafeMutablePointer<Float>, _ column: Int, _ panel: UnsafeMutablePointer<Int8>
-  ) {
-    let zeros = InlineArray<4, Float>(repeating: 128)
-    withRowPointers { rows in
-      for row in 0..<count {
-        rows[row] = keys + row * input.stride
-        let scale = kernels.row_magnitude(rows[row], input.headSize) / 127
-        scales[row] = scale < Float.leastNormalMagnitude ? 0 : scale
-      }
-      withUnsafeBytes(of: zeros) { zeros in
-        kernels.quantize_rows(
-          rows, count, input.headSize, scales, zeros.baseAddress!.assumingMemoryBound(to: Float.self),
-          UnsafeMutableRawPointer(panel + column * 4).assumingMemoryBound(to: UInt8.self), panelColumns, 1)
-      }
-    }
   }
 }
 
@@ -164,9 +162,9 @@ private struct AttendOnIntegers: ParallelJob {
 
   private func attend(unit: Int, first: Int, _ room: IntegerAttentionScratch) {
     let (tokens, headSize) = (input.tokens, input.headSize), count = min(tileRows, tokens - first)
-    for row in stride(from: 0, to: count, by: 4) {
-      quantizeQueries(input.query + input.offset(ofUnit: unit) + (first + row) * input.stride, min(4, count - row), row, count, room)
-    }
+    input.quantize(
+      input.query + input.offset(ofUnit: unit) + first * input.stride, count, room.scales, room.zeros, into: room.queries, tileRows: count,
+      isSigned: false, kernels)
     IntegerPanels.keys(buffers, input, unit: unit).multiply(
       room.queries, room, hasSums: true, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels)
 
@@ -182,15 +180,5 @@ private struct AttendOnIntegers: ParallelJob {
     IntegerPanels.values(buffers, input, unit: unit).multiply(
       room.probabilities, room, hasSums: false,
       ditqk_output(output + line * width + unit % input.heads * headSize, rows: count, headSize, stride: width), kernels)
-  }
-
-  private func quantizeQueries(_ queries: UnsafePointer<Float>, _ count: Int, _ row: Int, _ tile: Int, _ room: IntegerAttentionScratch) {
-    withRowPointers { rows in
-      for i in 0..<count {
-        rows[i] = queries + i * input.stride
-        kernels.row_range(rows[i], input.headSize, room.scales + row + i, room.zeros + row + i)
-      }
-      kernels.quantize_rows(rows, count, input.headSize, room.scales + row, room.zeros + row, room.queries + row * 4, tile, 0)
-    }
   }
 }

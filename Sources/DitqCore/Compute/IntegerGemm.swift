@@ -220,11 +220,8 @@ private struct QuantizeJob: ParallelJob {
     _ first: Int, _ count: Int, into place: UnsafeMutablePointer<UInt8>, tileRows: Int, _ scratch: UnsafeMutablePointer<Float>
   ) {
     withRowPointers { rows in
-      for row in 0..<count {
-        let values = source.row(first + row, packed.inputs, kernels, scratch + row * packed.inputs)
-        rows[row] = values
-        setRange(first + row, values)
-      }
+      source.point(rows, to: first, count, packed.inputs, kernels, scratch)
+      for row in stride(from: 0, to: count, by: 4) { setRanges(first + row, min(4, count - row), rows + row) }
       for column in stride(from: 0, to: packed.inputs, by: 512) {
         let columns = min(512, packed.inputs - column)
         for row in stride(from: 0, to: count, by: 4) {
@@ -237,14 +234,21 @@ private struct QuantizeJob: ParallelJob {
     }
   }
 
-  private func setRange(_ row: Int, _ values: UnsafePointer<Float>) {
+  /// Up to four at a time.
+  private func setRanges(_ first: Int, _ count: Int, _ values: UnsafePointer<UnsafePointer<Float>?>) {
+    let scales = packed.scales + first, zeros = packed.zeros + first
     if let ranges {
-      let range = ranges[bins?.bin(ofRow: row) ?? 0]
-      (packed.scales[row], packed.zeros[row]) = (range.scale, range.zero)
+      for row in 0..<count {
+        let range = ranges[bins?.bin(ofRow: first + row) ?? 0]
+        (scales[row], zeros[row]) = (range.scale, range.zero)
+      }
+    } else if let extremes = source.extremes {
+      withRowPointers { rows in
+        for row in 0..<count { rows[row] = UnsafePointer(extremes.row(first + row)) }
+        kernels.row_ranges(rows, count, extremes.count, scales, zeros, 0)
+      }
     } else {
-      let known = source.extremes
-      kernels.row_range(
-        known.map { UnsafePointer($0.row(row)) } ?? values, known?.count ?? packed.inputs, packed.scales + row, packed.zeros + row)
+      kernels.row_ranges(values, count, packed.inputs, scales, zeros, 0)
     }
   }
 }

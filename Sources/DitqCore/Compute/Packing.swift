@@ -38,7 +38,7 @@ private struct PackJob: ParallelJob {
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
       withRowPointers { rows in
-        for row in 0..<count { rows[row] = source.row(first + row, depth, kernels, scratch.of(thread: part) + row * depth) }
+        source.point(rows, to: first, count, depth, kernels, scratch.of(thread: part))
         kernels.pack_rows(rows, count, depth, packed.tiles + first * depth, count)
       }
     }
@@ -55,20 +55,30 @@ private struct CopyJob: ParallelJob {
   func run(part: Int, of parts: Int) {
     for row in share(of: rows, part: part, of: parts) {
       let target = output + row * inputs
-      let values = source.row(row, inputs, kernels, target)
-      if values != UnsafePointer(target) { target.update(from: values, count: inputs) }
+      var values: UnsafePointer<Float>?
+      source.point(&values, to: row, 1, inputs, kernels, target)
+      if let values, values != UnsafePointer(target) { target.update(from: values, count: inputs) }
     }
   }
 }
 
 extension RowSource {
-  /// Row `index`, in place, or modulated into `scratch`.
-  func row(_ index: Int, _ depth: Int, _ kernels: ditqk_kernels, _ scratch: UnsafeMutablePointer<Float>) -> UnsafePointer<Float> {
-    let row = values + index * stride(inputs: depth)
-    guard let modulation else { return row }
-    let offset = index / modulation.rowsPerImage * modulation.stride
-    kernels.modulate(row, modulation.shift + offset, modulation.scale + offset, modulation.epsilon, depth, scratch)
-    return UnsafePointer(scratch)
+  /// Points to rows in place, or modulated into `scratch` [count, depth].
+  func point(
+    _ rows: UnsafeMutablePointer<UnsafePointer<Float>?>, to first: Int, _ count: Int, _ depth: Int, _ kernels: ditqk_kernels,
+    _ scratch: UnsafeMutablePointer<Float>
+  ) {
+    for row in 0..<count { rows[row] = values + (first + row) * stride(inputs: depth) }
+    guard let modulation else { return }
+    var row = 0
+    while row < count {
+      let (image, place) = (first + row).quotientAndRemainder(dividingBy: modulation.rowsPerImage)
+      let together = min(2, count - row, modulation.rowsPerImage - place), offset = image * modulation.stride
+      kernels.modulate(
+        rows + row, together, modulation.shift + offset, modulation.scale + offset, modulation.epsilon, depth, scratch + row * depth)
+      for done in row..<row + together { rows[done] = UnsafePointer(scratch + done * depth) }
+      row += together
+    }
   }
 }
 

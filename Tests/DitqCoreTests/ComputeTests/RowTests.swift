@@ -157,7 +157,8 @@ struct ModulationTests {
     let (x, shift, scale) = (Buffer(x), Buffer(shift), Buffer(scale))
     defer { withExtendedLifetime((x, shift, scale)) {} }
     return results([Float](repeating: .nan, count: x.count)) { set, row in
-      set.kernels.modulate(x.floats, shift.floats, scale.floats, epsilon, x.count, row)
+      var source: UnsafePointer<Float>? = UnsafePointer(x.floats)
+      set.kernels.modulate(&source, 1, shift.floats, scale.floats, epsilon, x.count, row)
     }
   }
 
@@ -195,8 +196,9 @@ struct ModulationTests {
       let normal = Buffer(count: rows * depth), tiles = Buffer(count: rows * depth), expected = Buffer(count: rows * depth)
       for row in 0..<rows {
         let offset = row / rowsPerImage * stride
+        var source: UnsafePointer<Float>? = UnsafePointer(x.floats + row * depth)
         set.kernels.modulate(
-          x.floats + row * depth, modulation.shift + offset, modulation.scale + offset, 1e-6, depth, normal.floats + row * depth)
+          &source, 1, modulation.shift + offset, modulation.scale + offset, 1e-6, depth, normal.floats + row * depth)
       }
       let plain = PackedRows(tiles: expected.floats, rows: rows, depth: depth)
       machine.executor.pack(.plain(normal.floats, stride: depth), into: plain)

@@ -21,6 +21,8 @@ private func ownRange(_ x: [Float]) -> (scale: Float, zero: Float) {
   return (scale, scale > 0 ? (-low / scale).rounded(.toNearestOrEven) : 0)
 }
 
+private func ownSignedRange(_ x: [Float]) -> (scale: Float, zero: Float) { (x.map(abs).max()! / 127, 128) }
+
 private struct QuantizedRow: Equatable {
   var q: [UInt8]
   var scale: Float
@@ -30,23 +32,22 @@ private struct QuantizedRow: Equatable {
 }
 
 /// Row `place` of a tile of `rows`, the others holding x backwards: what a set makes of it, and that it keeps to the tile.
-private func quantize(_ x: [Float], _ set: InstructionSet, by range: ActivationRange? = nil, place: Int = 0, rows: Int = 1) -> QuantizedRow
-{
+private func quantize(
+  _ x: [Float], _ set: InstructionSet, by range: ActivationRange? = nil, place: Int = 0, rows: Int = 1, isSigned: Bool = false
+) -> QuantizedRow {
   let source = Buffer(x), others = Buffer(Array(x.reversed())), depth = IntegerWeights.depth(x.count)
   let memory = Buffer(count: depth * rows / 4), tile = UnsafeMutableRawPointer(memory.floats).assumingMemoryBound(to: UInt8.self)
   let scales = Buffer([Float](repeating: range?.scale ?? -1, count: rows)),
     zeros = Buffer([Float](repeating: range?.zero ?? -1, count: rows))
   withRowPointers { pointers in
-    for row in 0..<rows {
-      pointers[row] = UnsafePointer(row == place ? source.floats : others.floats)
-      if range == nil { set.kernels.row_range(pointers[row], x.count, scales.floats + row, zeros.floats + row) }
-    }
+    for row in 0..<rows { pointers[row] = UnsafePointer(row == place ? source.floats : others.floats) }
     for row in stride(from: 0, to: rows, by: 4) {
-      set.kernels.quantize_rows(
-        pointers + row, min(4, rows - row), x.count, scales.floats + row, zeros.floats + row, tile + row * 4, rows, 0)
+      let count = min(4, rows - row), scales = scales.floats + row, zeros = zeros.floats + row
+      if range == nil { set.kernels.row_ranges(pointers + row, count, x.count, scales, zeros, isSigned ? 1 : 0) }
+      set.kernels.quantize_rows(pointers + row, count, x.count, scales, zeros, tile + row * 4, rows, isSigned ? 1 : 0)
     }
   }
-  let q = (0..<x.count).map { k in tile[(k / 4 * rows + place) * 4 + k % 4] }
+  let q = (0..<x.count).map { k in tile[(k / 4 * rows + place) * 4 + k % 4] ^ (isSigned ? 0x80 : 0) }
   #expect(
     memory.isIntact && source.isIntact && others.isIntact && scales.isIntact && zeros.isIntact,
     "\(set.name): row \(place) of \(rows), \(x.count) inputs")
@@ -78,10 +79,13 @@ struct RowQuantizationTests {
       let tileRows = Int(set.kernels.tile_rows)
       for count in depths {
         for (i, x) in rows(count, UInt64(count)).enumerated() {
-          let (scale, zero) = ownRange(x), height = 1 + (count + i) % tileRows
-          let found = quantize(x, set, place: (count * 7 + i) % height, rows: height)
-          let expected = QuantizedRow(q: quantized(x, scale: scale, zero: zero), scale: scale, zero: zero)
-          #expect(found == expected, "\(set.name): \(count) inputs, row \(i)")
+          let height = 1 + (count + i) % tileRows, place = (count * 7 + i) % height
+          for isSigned in [false, true] {
+            let (scale, zero) = isSigned ? ownSignedRange(x) : ownRange(x)
+            let found = quantize(x, set, place: place, rows: height, isSigned: isSigned)
+            let expected = QuantizedRow(q: quantized(x, scale: scale, zero: zero), scale: scale, zero: zero)
+            #expect(found == expected, "\(set.name): \(count) inputs, row \(i)\(isSigned ? ", signed" : "")")
+          }
         }
       }
     }
