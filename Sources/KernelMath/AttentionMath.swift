@@ -19,31 +19,44 @@ extension KernelSet {
     _ source: UnsafePointer<Float>, _ stride: Int, _ count: Int, _ depth: Int, _ panel: UnsafeMutablePointer<Int8>,
     _ scales: UnsafeMutablePointer<Float>
   ) {
-    for half in 0..<2 {
-      let columns = count - half * 16 < 16 ? (count - half * 16 < 0 ? 0 : count - half * 16) : 16
-      let first = source + half * 16
-      var high = Lanes.zero
-      for row in 0..<depth {
-        let values = load(first + row * stride, at: 0, columns)
-        high = larger(high, larger(values, Lanes.zero - values))
-      }
-      // As with rows, a range so small that its inverse is infinite is a range of 0.
-      var scale = high / Lanes(repeating: 127)
-      scale = scale.replacing(with: 0, where: scale .< Lanes(repeating: Float.leastNormalMagnitude))
-      store(scale, scales + half * 16)
-      let inverse = Lanes.zero.replacing(with: Lanes(repeating: 1) / scale, where: scale .> Lanes.zero)
-      var row = 0
-      while row < (depth + 7) & ~7 {
-        var words = SIMD16<Int32>.zero
-        for i in 0..<4 where row + i < depth {
-          let p = load(first + (row + i) * stride, at: 0, columns) * inverse
-          let integers = unsafeBitCast(p + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self) & SIMD16(repeating: 0xff)
-          words |= integers &<< SIMD16(repeating: Int32(8 * i))
-        }
-        UnsafeMutableRawPointer(panel + row * 32 + half * 64).storeBytes(of: words, as: SIMD16<Int32>.self)
-        row += 4
-      }
+    let left = count < 16 ? count : 16, right = count - left
+    var highOfLeft = Lanes.zero, highOfRight = Lanes.zero
+    for row in 0..<depth {
+      let x = load(source + row * stride, at: 0, left), y = load(source + row * stride, at: 16, right)
+      highOfLeft = larger(highOfLeft, larger(x, Lanes.zero - x))
+      highOfRight = larger(highOfRight, larger(y, Lanes.zero - y))
     }
+    let inversesOfLeft = putColumnScales(highOfLeft, scales), inversesOfRight = putColumnScales(highOfRight, scales + 16)
+    var row = 0
+    while row < (depth + 7) & ~7 {
+      var x = SIMD16<Int32>.zero, y = SIMD16<Int32>.zero
+      for i in 0..<4 where row + i < depth {
+        let p = source + (row + i) * stride
+        x |= signedByte(load(p, at: 0, left) * inversesOfLeft, i)
+        y |= signedByte(load(p, at: 16, right) * inversesOfRight, i)
+      }
+      let target = UnsafeMutableRawPointer(panel + row * 32)
+      target.storeBytes(of: x, as: SIMD16<Int32>.self)
+      (target + 64).storeBytes(of: y, as: SIMD16<Int32>.self)
+      row += 4
+    }
+  }
+
+  /// The scales of columns by their largest magnitudes; answers with their inverses. As with rows, a range so small that its inverse is infinite
+  /// is a range of 0.
+  @inlinable @inline(__always)
+  static func putColumnScales(_ high: Lanes, _ scales: UnsafeMutablePointer<Float>) -> Lanes {
+    var scale = high / Lanes(repeating: 127)
+    scale = scale.replacing(with: 0, where: scale .< Lanes(repeating: Float.leastNormalMagnitude))
+    store(scale, scales)
+    return Lanes.zero.replacing(with: Lanes(repeating: 1) / scale, where: scale .> Lanes.zero)
+  }
+
+  /// Rounded, as byte `place` of the lanes.
+  @inlinable @inline(__always)
+  static func signedByte(_ x: Lanes, _ place: Int) -> SIMD16<Int32> {
+    let integers = unsafeBitCast(x + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self) & SIMD16(repeating: 0xff)
+    return integers &<< SIMD16(repeating: Int32(8 * place))
   }
 
   /// Two rows side by side, so that neither waits for itself; a row alone is both. What is past the end is e^−87 of nothing: 0 beside a sum of

@@ -42,6 +42,8 @@ extension KernelSet {
           let operands = IntegerOperands(arguments, row: row, panel: panel, tile: tile, sums: sums, zeros: zeros, line: line)
           if hasSmallIntegers && g.bits == 4 {
             choose(rows, IntegerProduct<Self, SmallIntegers>(operands))
+          } else if NarrowTile.Sums.width < Integers.width && rows == NarrowTile.rows && operands.columns <= 16 {
+            IntegerProduct<Self, NarrowTile.Sums>(operands).run(NarrowTile.self)
           } else {
             choose(rows, IntegerProduct<Self, Integers>(operands))
           }

@@ -92,6 +92,11 @@ extension KernelSet {
     (self.g, self.row, self.panel, self.tile, self.sums, self.zeros, self.line) = (g, row, panel, tile, sums, zeros, line)
   }
 
+  /// Of the panel that count, by sixteens as the epilogue takes them.
+  @inlinable @inline(__always) var columns: Int {
+    let columns = (g.pointee.output.columns - panel * 32 + 15) & ~15
+    return columns < 32 ? columns : 32
+  }
   /// nil where its numbers are 4-bit ones still.
   @inlinable @inline(__always) var numbers: UnsafeRawPointer? {
     g.pointee.panel.map { UnsafeRawPointer($0 + panel * g.pointee.depth * 32) }
@@ -120,9 +125,9 @@ extension KernelSet {
 
   @inlinable @inline(__always)
   public func run<T: Tile>(_: T.Type) where T.Sums == Sums {
-    let g = operands.g, depth = g.pointee.depth, group = g.pointee.group, tile = operands.tile
+    let g = operands.g, depth = g.pointee.depth, group = g.pointee.group, tile = operands.tile, columns = operands.columns
     var column = 0
-    while column < 32 {
+    while column < columns {
       var ahead = operands.ahead(T.rows, column)
       if var line = operands.line {
         line += column

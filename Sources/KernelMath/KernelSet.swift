@@ -12,6 +12,8 @@ public protocol KernelSet {
   /// And of 8-bit products with 4-bit weights, where a set has sums of their own for them.
   associatedtype SmallIntegers: IntegerSums = Integers
   static var hasSmallIntegers: Bool { get }
+  /// The whole tile of 8-bit products with sixteen columns of a panel, where a set has another than for all 32.
+  associatedtype NarrowTile: Tile = Row<Integers> where NarrowTile.Sums: IntegerSums
   /// And of 16-bit products.
   associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.

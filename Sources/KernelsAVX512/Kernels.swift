@@ -7,6 +7,7 @@ import KernelMath
 enum AVX512: KernelSet {
   typealias Floats = TwoVectors<Self>
   typealias Integers = DotSums
+  typealias NarrowTile = Rows14<NarrowDotSums>
   typealias Words = TwoWordVectors<Self>
   static var tileRows: Int { 14 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo14(rows, body) }
@@ -38,6 +39,22 @@ struct DotSums: IntegerSums {
     AVX512.finish(x, 0, line, parameters)
     AVX512.finish(y, 16, line, parameters)
   }
+}
+
+/// Sixteen columns.
+struct NarrowDotSums: IntegerSums {
+  private var x = SIMD16<Int32>.zero
+  @inline(__always) init() {}
+  @inline(__always) static var width: Int { 16 }
+  @inline(__always) static func operand(at panel: UnsafeRawPointer) -> SIMD16<Int32> { panel.loadUnaligned(as: SIMD16<Int32>.self) }
+  @inline(__always) mutating func step(_ a: UnsafeRawPointer, _ b: SIMD16<Int32>) {
+    x = ditqk_dot(x, a.loadUnaligned(as: UInt32.self), b)
+  }
+  @inline(__always) static func scales(at p: UnsafePointer<Float>) -> Lanes { AVX512.load(p) }
+  @inline(__always)
+  func flush(to sums: UnsafeMutablePointer<Float>, isFirst: Bool, scales: Lanes) { AVX512.flush(x, sums, isFirst, scales) }
+  @inline(__always)
+  func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) { AVX512.finish(x, 0, line, parameters) }
 }
 
 @c @implementation
