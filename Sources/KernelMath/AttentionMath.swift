@@ -66,7 +66,7 @@ extension KernelSet {
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ factor: Float, _ scales: UnsafeMutablePointer<Float>,
     _ place: UnsafeMutablePointer<UInt8>, _ tileRows: Int
   ) {
-    let a = rows[0]!, b = rows[count - 1]!, hasBoth = count == 2
+    let a = rows[0]!, b = rows[count - 1]!
     let (highestOfA, highestOfB) = highest(a, b, depth)
     let factors = Lanes(repeating: factor), steps = Lanes(repeating: 255)
     var sumOfA = Lanes.zero, sumOfB = Lanes.zero
@@ -78,26 +78,11 @@ extension KernelSet {
       let y = exponential((load(b, at: i, lanes, filling: -.infinity) - highestOfB) * factors)
       sumOfA += x
       sumOfB += y
-      let numbers = ditqk_rounded_words(x * steps, y * steps, x * steps, y * steps) ^ SIMD16(repeating: tileMask)
-      putPairs(numbers.lowHalf, target, tileRows, hasBoth)
-      // Tiles are a multiple of eight deep.
-      if lanes > 8 { putPairs(numbers.highHalf, target + tileRows * 8, tileRows, hasBoth) }
+      ditqk_put_words(ditqk_rounded_words(x * steps, y * steps, x * steps, y * steps), tileMask, count, lanes, target, tileRows * 4)
       target += tileRows * 16
       i += 16
     }
     scales[count - 1] = 1 / (255 * total(sumOfB))
     scales[0] = 1 / (255 * total(sumOfA))
-  }
-
-  /// Of the words of four rows, two inputs of each, those of the first two rows or of the first into their places.
-  @inlinable @inline(__always)
-  static func putPairs(_ words: SIMD8<UInt32>, _ target: UnsafeMutableRawPointer, _ tileRows: Int, _ hasBoth: Bool) {
-    if hasBoth {
-      target.storeBytes(of: words.lowHalf.lowHalf, as: SIMD2<UInt32>.self)
-      (target + tileRows * 4).storeBytes(of: words.highHalf.lowHalf, as: SIMD2<UInt32>.self)
-    } else {
-      target.storeBytes(of: words[0], as: UInt32.self)
-      (target + tileRows * 4).storeBytes(of: words[4], as: UInt32.self)
-    }
   }
 }

@@ -38,40 +38,20 @@ extension KernelSet {
     return (scale, isSigned ? 128 : scale > 0 ? rounded(-bottom / scale) : 0)
   }
 
+  /// Four rows side by side; fewer, and the last of them again. Meanwhile the rows behind them are asked for.
   @inlinable @inline(__always)
   public static func quantizeRows(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
     _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
   ) {
-    let target = UnsafeMutableRawPointer(tile), mask = isSigned ? 0x8080_8080 : tileMask
-    switch count {
-    case 4: quantizeTogether(rows, 4, tileRows, depth, scales, zeros, target, mask) { $1.storeBytes(of: $0, as: SIMD4<UInt32>.self) }
-    case 2:
-      quantizeTogether(rows, 2, tileRows, depth, scales, zeros, target, mask) { $1.storeBytes(of: $0.lowHalf, as: SIMD2<UInt32>.self) }
-    default:
-      for row in 0..<count {
-        quantizeTogether(rows + row, 1, tileRows, depth, scales + row, zeros + row, target + row * 4, mask) {
-          $1.storeBytes(of: $0[0], as: UInt32.self)
-        }
-      }
-    }
-  }
-
-  /// Four rows side by side, or two or one and again, sixteen inputs at a time. Meanwhile the rows behind them are asked for.
-  @inlinable @inline(__always)
-  static func quantizeTogether(
-    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ tileRows: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
-    _ zeros: UnsafePointer<Float>, _ target: UnsafeMutableRawPointer, _ mask: UInt32,
-    _ store: (_ words: SIMD4<UInt32>, _ place: UnsafeMutableRawPointer) -> Void
-  ) {
-    let last = count - 1, second = count > 1 ? 1 : 0, third = count > 1 ? last - 1 : 0
+    let last = count - 1, second = count > 1 ? 1 : 0, third = count > 2 ? 2 : last
     let a = rows[0]!, b = rows[second]!, c = rows[third]!, d = rows[last]!
     let scaleA = inverse(scales[0]), scaleB = inverse(scales[second]), scaleC = inverse(scales[third]), scaleD = inverse(scales[last])
     let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[second])
     let zeroC = Lanes(repeating: zeros[third]), zeroD = Lanes(repeating: zeros[last])
-    let stride = b - a
+    let stride = b - a, mask = isSigned ? 0x8080_8080 : tileMask
     var next = d + stride
-    var out = target
+    var target = UnsafeMutableRawPointer(tile)
     forEachLanes(depth) { i, lanes in
       for row in 0..<4 { ditqk_prefetch_read(next + row * stride) }
       next += 16
@@ -79,15 +59,8 @@ extension KernelSet {
         ditqk_rounded_words(
           zeroA.addingProduct(load(a, at: i, lanes), scaleA), zeroB.addingProduct(load(b, at: i, lanes), scaleB),
           zeroC.addingProduct(load(c, at: i, lanes), scaleC), zeroD.addingProduct(load(d, at: i, lanes), scaleD))
-        ^ SIMD16(repeating: mask)
-      store(words.lowHalf.lowHalf, out)
-      store(words.lowHalf.highHalf, out + tileRows * 4)
-      // Tiles are a multiple of eight deep.
-      if lanes > 8 {
-        store(words.highHalf.lowHalf, out + tileRows * 8)
-        store(words.highHalf.highHalf, out + tileRows * 12)
-      }
-      out += tileRows * 16
+      ditqk_put_words(words, mask, count, lanes, target, tileRows * 4)
+      target += tileRows * 16
     }
   }
 

@@ -324,6 +324,23 @@ static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, d
 }
 #endif
 
+/* Such words, exclusive-or a mask, of the first `rows` of four rows, one to four, into a tile whose steps are so many bytes apart: of `count` inputs, rounded
+   up to a multiple of eight as tiles are. */
+typedef uint32_t ditqk_u32x4 __attribute__((ext_vector_type(4)));
+static inline void ditqk_put_words(ditqk_u32x16 words, uint32_t mask, intptr_t rows, intptr_t count, void *place, intptr_t apart) {
+  words ^= mask;
+  const ditqk_u32x4 steps[4] = {words.lo.lo, words.lo.hi, words.hi.lo, words.hi.hi};
+  char *target = (char *)place;
+  for (int i = 0; i < (count > 8 ? 4 : 2); i++, target += apart) {
+    switch (rows) {
+      case 4: __builtin_memcpy(target, &steps[i], 16); break;
+      case 3: __builtin_memcpy(target, &steps[i], 12); break;
+      case 2: __builtin_memcpy(target, &steps[i], 8); break;
+      default: __builtin_memcpy(target, &steps[i], 4);
+    }
+  }
+}
+
 /* Of each quarter of two vectors, the lower or upper halves, interleaved by floats or by pairs: what a transposition of four rows is made of. */
 static inline ditqk_f32x16 ditqk_low_floats(ditqk_f32x16 x, ditqk_f32x16 y) {
   return __builtin_shufflevector(x, y, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
