@@ -13,7 +13,7 @@ struct CalibrationPlan {
   let seed: UInt64
   let threads: Int
   /// On the way to the latents the network is asked at every so many steps; its answer serves for those between, which makes one step of them.
-  var interval = 1
+  let interval: Int
 
   /// Images at a time.
   static let batch = 4

@@ -14,9 +14,9 @@ extension Quantizer {
     guard options.hasStaticRanges, !options.checkedSteps.isEmpty, weights.linears.contains(where: { $0.linear.ranges != nil }) else {
       return
     }
-    var plan = plan(
-      options.checkedSteps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples))
-    plan.interval = max(1, options.calibrationTotalSteps / Quantizer.stepsAsked)
+    let plan = plan(
+      options.checkedSteps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples),
+      stepsAsked: Quantizer.stepsAsked)
     let guide = try eightBitGuide(), run = try CalibrationRun(guide, guide: guide, plan) { _, _ in }
     let steps = run.timesteps.count
     var shares = [[ClippedShare]](repeating: [ClippedShare](repeating: ClippedShare(), count: steps), count: layers.count)

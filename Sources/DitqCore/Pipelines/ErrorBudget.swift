@@ -14,9 +14,8 @@ extension Quantizer {
     guard options.errorBudget > 0 else { return }
     var spread = options
     spread.calibrationSteps = min(Quantizer.measuredSteps, options.calibrationTotalSteps)
-    let run = try calibrationRun(
-      spread.steps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples)
-    ) { _, _ in }
+    let plan = plan(spread.steps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples))
+    let run = try CalibrationRun(source, guide: eightBitGuide(), plan) { _, _ in }
     let meter = OutputMeter(run)
     for _ in 0..<2 {
       guard meter.measure(weights).decibels < options.errorBudget else { break }

@@ -66,10 +66,16 @@ final class Quantizer {
 
   // MARK: - Calibrating
 
+  /// Steps of the network on the way, about, where second moments are all that is learnt. (The emoji model, W4A8: 33.57, 33.57 and 33.48 dB for
+  /// three seeds after all fifty steps, 33.69, 33.62 and 33.57 dB after thirteen, in half the time.)
+  private static let stepsAskedForMoments = 12
+
   /// Finds the latents to calibrate on, where any layer needs them.
   func calibrate(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     guard plans.contains(where: { needsInputs($0) }) else { return }
-    let run = try calibrationRun(options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed, progress)
+    let stepsAsked = options.hasStaticRanges || options.balancesChannels ? nil : Quantizer.stepsAskedForMoments
+    let plan = plan(options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed, stepsAsked: stepsAsked)
+    let run = try CalibrationRun(source, guide: eightBitGuide(), plan, progress: progress)
     (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balancesChannels, options.calibrationTotalSteps)
     record.guidanceScale = GenerateOptions.measuredGuidance
     (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
@@ -78,14 +84,12 @@ final class Quantizer {
     calibration = run
   }
 
-  func calibrationRun(
-    _ steps: [Int], samples: Int, seed: UInt64, _ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
-  ) throws(DitqError) -> CalibrationRun {
-    try CalibrationRun(source, guide: eightBitGuide(), plan(steps, samples: samples, seed: seed), progress: progress)
-  }
-
-  func plan(_ steps: [Int], samples: Int, seed: UInt64) -> CalibrationPlan {
-    CalibrationPlan(steps: steps, totalSteps: options.calibrationTotalSteps, samples: samples, seed: seed, threads: pool.threads)
+  /// On the way to the latents the network is asked at about so many steps, or at each.
+  func plan(_ steps: [Int], samples: Int, seed: UInt64, stepsAsked: Int? = nil) -> CalibrationPlan {
+    let total = options.calibrationTotalSteps
+    return CalibrationPlan(
+      steps: steps, totalSteps: total, samples: samples, seed: seed, threads: pool.threads,
+      interval: stepsAsked.map { max(1, total / $0) } ?? 1)
   }
 
   func eightBitGuide() throws(DitqError) -> Model {
