@@ -55,9 +55,9 @@ part "format" lint
 part "Swift tests" swift_tests
 part "install" Tests/install.sh
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
-part "fuzzing" env FUZZ_FRESH=1 Tests/tools/fuzz.sh 20
+part "fuzzing" env FUZZ_FRESH=1 Tests/tools/fuzz.sh 10
 grep '^ok ' "$log"
-part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 30 || status=1; exit $status'
+part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 15 || status=1; exit $status'
 part "SBOM" bash -c 'Tests/tools/sbom.py .build-embedded/lib/libditq.so.1 0 | python3 -m json.tool >/dev/null && echo "ok  SBOM"'
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 wait

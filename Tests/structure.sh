@@ -19,7 +19,7 @@ fail() { echo "FAILED  $*"; failed=$((failed + 1)); }
 # ---- Floors ----
 
 # The settings of Package.swift: language mode 6 of its tools version, `package` access, C targets by their include folders.
-options=(-typecheck -module-name DitqCore -parse-as-library -swift-version 6 -package-name libditq -module-cache-path "$temporary/cache")
+options=(-typecheck -wmo -module-name DitqCore -parse-as-library -swift-version 6 -package-name libditq -module-cache-path "$temporary/cache")
 for module in "${C_MODULES[@]}"; do
   mkdir "$temporary/$module"
   printf 'module %s {\n  umbrella header "%s"\n  export *\n}\n' "$module" "$PWD/Sources/$module/include/$module.h" >"$temporary/$module/module.modulemap"
