@@ -82,7 +82,7 @@ extension KernelSet {
       target += tileRows * 16
       i += 16
     }
-    scales[count - 1] = 1 / (255 * total(sumOfB))
-    scales[0] = 1 / (255 * total(sumOfA))
+    scales[count - 1] = 1 / (255 * ditqk_total(sumOfB))
+    scales[0] = 1 / (255 * ditqk_total(sumOfA))
   }
 }

@@ -145,17 +145,17 @@ extension KernelSet {
     _ g: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
     _ value: Value
   ) {
-    let columns = g.columns - column < 32 ? g.columns - column : 32
+    let columns = g.columns - column < 32 ? g.columns - column : 32, end = firstRow + rows
     var i = 0
     while i < columns {
       let count = columns - i < 16 ? columns - i : 16
       let bias = g.bias.map { load($0 + column, at: i, count) } ?? Lanes.zero
-      let factors = g.factors.map { load($0 + column, at: i, count) }
-      var gates = GateRows(g, firstRow)
-      for row in firstRow..<firstRow + rows {
+      var gates = Lanes(repeating: 1), next = firstRow
+      for row in firstRow..<end {
+        if row == next { (gates, next) = self.gates(g, of: row, end, column + i, count) }
         var x = value(row, i, load(sums + (row - firstRow) * 32 + i), bias)
         if g.gelu != 0 { x = gelu(x) }
-        if let factors { x *= factors }
+        if let factors = g.factors { x *= load(factors + column, at: i, count) }
         guard let values = g.values else {
           putQuantized(x, g, row, column + i, count)
           continue
@@ -166,14 +166,19 @@ extension KernelSet {
           store(larger(load(highs), x), highs)
         }
         let out = values + row * g.stride + column
-        if g.accumulate != 0 {
-          let before = load(UnsafePointer(out), at: i, count)
-          if let gate = gates.next() { x = before.addingProduct(load(gate + column, at: i, count), x) } else { x += before }
-        }
+        if g.accumulate != 0 { x = load(UnsafePointer(out), at: i, count).addingProduct(gates, x) }
         store(x, out, at: i, count)
       }
       i += 16
     }
+  }
+
+  /// The gates of a row, ones where there are none, and the first row that has others, or `end`: those of an image's rows are the same.
+  @inlinable @inline(__always)
+  static func gates(_ g: ditqk_output, of row: Int, _ end: Int, _ column: Int, _ count: Int) -> (Lanes, next: Int) {
+    guard let gate = g.gate else { return (Lanes(repeating: 1), end) }
+    let image = (g.first_row + row) / g.rows_per_gate, next = (image + 1) * g.rows_per_gate - g.first_row
+    return (load(gate + image * g.gate_stride + column, at: 0, count), next < end ? next : end)
   }
 
   /// Sixteen columns of a row as the left matrix of a GEMM to come; `count` is a multiple of 8.
@@ -209,27 +214,5 @@ public protocol FinishedSum {
   }
   @inlinable @inline(__always) public func callAsFunction(_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes {
     Kernels.dequantized(sum, Kernels.load(weightSums + i), zero: rowZeros[row], scale: rowScales[row], bias: bias)
-  }
-}
-
-/// The gates of one row after the other: those of an image's rows are the same.
-@frozen public struct GateRows {
-  @usableFromInline var gate: UnsafePointer<Float>?
-  @usableFromInline var left: Int
-  @usableFromInline let stride: Int
-  @usableFromInline let rows: Int
-
-  @inlinable @inline(__always) init(_ g: ditqk_output, _ firstRow: Int) {
-    (stride, rows) = (g.gate_stride, g.rows_per_gate)
-    let row = g.first_row + firstRow
-    gate = g.gate.map { $0 + row / g.rows_per_gate * g.gate_stride }
-    left = g.rows_per_gate - row % g.rows_per_gate
-  }
-
-  @inlinable @inline(__always) mutating func next() -> UnsafePointer<Float>? {
-    let now = gate
-    left -= 1
-    if left == 0 { (gate, left) = (gate.map { $0 + stride }, rows) }
-    return now
   }
 }

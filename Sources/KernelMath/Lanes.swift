@@ -50,14 +50,6 @@ extension KernelSet {
     if count == 16 { store(x, p + i) } else { ditqk_store_some(x, count, p + i) }
   }
 
-  /// The sum of all sixteen, by halves.
-  @inlinable @inline(__always) public static func total(_ x: Lanes) -> Float {
-    let eight = x.lowHalf + x.highHalf
-    let four = eight.lowHalf + eight.highHalf
-    let two = four.lowHalf + four.highHalf
-    return two[0] + two[1]
-  }
-
   @inlinable @inline(__always) public static func larger(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: x .< y) }
 
   @inlinable @inline(__always) public static func smaller(_ x: Lanes, _ y: Lanes) -> Lanes { x.replacing(with: y, where: y .< x) }

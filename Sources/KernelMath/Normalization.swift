@@ -15,7 +15,7 @@ extension KernelSet {
       sumOfA += load(a, at: i, lanes)
       sumOfB += load(b, at: i, lanes)
     }
-    let meanOfA = total(sumOfA) / Float(depth), meanOfB = total(sumOfB) / Float(depth)
+    let meanOfA = ditqk_total(sumOfA) / Float(depth), meanOfB = ditqk_total(sumOfB) / Float(depth)
     let meansOfA = Lanes(repeating: meanOfA), meansOfB = Lanes(repeating: meanOfB)
     var squaresOfA = Lanes.zero, squaresOfB = Lanes.zero
     forEachLanes(depth) { i, lanes in
@@ -23,8 +23,8 @@ extension KernelSet {
       squaresOfA = squaresOfA.addingProduct(x, x)
       squaresOfB = squaresOfB.addingProduct(y, y)
     }
-    let inversesOfA = Lanes(repeating: 1 / (total(squaresOfA) / Float(depth) + epsilon).squareRoot())
-    let inversesOfB = Lanes(repeating: 1 / (total(squaresOfB) / Float(depth) + epsilon).squareRoot())
+    let inversesOfA = Lanes(repeating: 1 / (ditqk_total(squaresOfA) / Float(depth) + epsilon).squareRoot())
+    let inversesOfB = Lanes(repeating: 1 / (ditqk_total(squaresOfB) / Float(depth) + epsilon).squareRoot())
     forEachLanesOnce(depth) { i, lanes in
       let shifts = load(shift, at: i, lanes), factors = Lanes(repeating: 1) + load(scale, at: i, lanes)
       store(shifts.addingProduct((load(a, at: i, lanes) - meansOfA) * inversesOfA, factors), output, at: i, lanes)
@@ -48,7 +48,7 @@ extension KernelSet {
       store(power, row, at: i, lanes)
       sum += lanes == 16 ? power : load(UnsafePointer(row), at: i, lanes)
     }
-    return total(sum)
+    return ditqk_total(sum)
   }
 
   /// The largest of each of two rows, sixteen times.

@@ -46,7 +46,7 @@ extension KernelSet {
       sums += difference * difference
       i += 16
     }
-    return total(sums)
+    return ditqk_total(sums)
   }
 
   @inlinable @inline(__always)
@@ -77,7 +77,7 @@ extension KernelSet {
       }
       i += 16
     }
-    return total(sums)
+    return ditqk_total(sums)
   }
 
   @inlinable @inline(__always) static func level(_ quotient: Lanes, _ lowest: Float, _ highest: Float) -> Lanes {

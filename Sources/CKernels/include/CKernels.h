@@ -277,6 +277,15 @@ static inline ditqk_f32x4 ditqk_largest_of_four(ditqk_f32x16 a, ditqk_f32x16 b, 
 #endif
 }
 
+/* The sum of sixteen floats, by halves. In C, because Swift takes halves number by number. */
+typedef float ditqk_f32x2 __attribute__((ext_vector_type(2)));
+static inline float ditqk_total(ditqk_f32x16 x) {
+  ditqk_f32x8 eight = x.lo + x.hi;
+  ditqk_f32x4 four = eight.lo + eight.hi;
+  ditqk_f32x2 two = four.lo + four.hi;
+  return two[0] + two[1];
+}
+
 /* Sixteen bytes, each four times. */
 typedef uint8_t ditqk_u8x16 __attribute__((ext_vector_type(16)));
 static inline ditqk_u32x16 ditqk_four_times(const uint8_t *p) {
