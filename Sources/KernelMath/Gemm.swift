@@ -187,8 +187,8 @@ extension KernelSet {
     let first = row - row % tileRows, rows = g.rows - first < tileRows ? g.rows - first : tileRows
     let offset = first * g.next_depth + (g.first_column + column) * rows
     let target = UnsafeMutableRawPointer(g.tiles + offset) + (row - first) * 4
-    let q = quantized(x, inverse(g.next_scales[row]), Lanes(repeating: g.next_zeros[row]))
-    putWords(q, count, tileMask, target, apart: 4 * rows)
+    let q = Lanes(repeating: g.next_zeros[row]).addingProduct(x, inverse(g.next_scales[row]))
+    ditqk_put_words(ditqk_rounded_words(q, q, q, q), tileMask, 1, count, target, 4 * rows)
   }
 }
 

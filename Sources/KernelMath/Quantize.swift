@@ -64,28 +64,7 @@ extension KernelSet {
     }
   }
 
-  /// The low bytes of the first `count` integers, rounded up to a multiple of four, a word each place.
-  @inlinable @inline(__always)
-  static func putWords(_ q: SIMD16<Int32>, _ count: Int, _ mask: UInt32, _ target: UnsafeMutableRawPointer, apart: Int) {
-    let words = unsafeBitCast(ditqk_narrow(q), to: SIMD4<UInt32>.self) ^ SIMD4(repeating: mask)
-    target.storeBytes(of: words[0], as: UInt32.self)
-    if count > 4 { (target + apart).storeBytes(of: words[1], as: UInt32.self) }
-    if count > 8 { (target + 2 * apart).storeBytes(of: words[2], as: UInt32.self) }
-    if count > 12 { (target + 3 * apart).storeBytes(of: words[3], as: UInt32.self) }
-  }
-
   @inlinable @inline(__always) static func inverse(_ scale: Float) -> Lanes { Lanes(repeating: scale > 0 ? 1 / scale : 0) }
-
-  @inlinable @inline(__always) static func quantized(_ x: Lanes, _ inverse: Lanes, _ zero: Lanes) -> SIMD16<Int32> {
-    clamped(zero.addingProduct(x, inverse))
-  }
-
-  /// Rounded, as integers 0 … 255 in the low bytes of the lanes; NaN becomes 0.
-  @inlinable @inline(__always) static func clamped(_ x: Lanes) -> SIMD16<Int32> {
-    var q = Lanes.zero.replacing(with: x, where: x .> Lanes.zero)
-    q = q.replacing(with: Lanes(repeating: 255), where: q .> Lanes(repeating: 255))
-    return unsafeBitCast(q + Lanes(repeating: 12_582_912), to: SIMD16<Int32>.self)
-  }
 
   /// To the nearest integer, half to even, for magnitudes below 2²².
   @inlinable @inline(__always) static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }

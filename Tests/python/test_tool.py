@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not TOOL, reason="DITQ_TOOL names no command; `m
 FAILED, MISUSED = 1, 64
 COMMANDS = ["inspect", "quantize", "generate", "compare"]
 SCHEMES = {"w8": [], "w4": ["--weights", "4"]}
+FEW = ["--calibration-total-steps", 5, "--calibration-samples", 2]
 
 
 def tool(*arguments, folder=None):
@@ -118,7 +119,7 @@ def test_verifying_finds_a_flipped_byte(quantized, tmp_path):
 
 def test_rules_say_how_layers_are_quantized_and_the_last_one_wins(tmp_path):
     rules = ["*.attn.proj=4:64", "blocks.1.attn.proj=float", "*.fc2=4", "*.fc2=8:rowa32", "final_layer.linear=8", "blocks.0.*=float", "blocks.*.adaLN_modulation.1=8a8"]
-    answer("quantize", EMOJI, "-o", tmp_path / "x.ditq", "--method", "round", *(part for rule in rules for part in ("--rule", rule)))
+    answer("quantize", EMOJI, "-o", tmp_path / "x.ditq", *FEW, "--calibration-steps", 2, *(part for rule in rules for part in ("--rule", rule)))
     found = formats(tmp_path / "x.ditq")
     assert found["blocks.2.attn.proj"] == "W4A8" and found["blocks.1.attn.proj"] == found["blocks.0.attn.qkv"] == "F16"
     assert found["blocks.3.mlp.fc2"] == "W8" and found["blocks.3.mlp.fc1"] == found["final_layer.linear"] == "W8A8"
@@ -154,9 +155,6 @@ def test_names_with_quotes_and_other_scripts_come_through(tmp_path):
 
 # ---- Calibration ----
 
-FEW = ["--calibration-total-steps", 5, "--calibration-samples", 2]
-
-
 @pytest.fixture(scope="module")
 def one_step(tmp_path_factory):
     """(path, what quantize did): static ranges of a single step."""
@@ -169,7 +167,7 @@ def one_step(tmp_path_factory):
     (["--activation-mode", "per-step", "--calibration-steps", 4, "--balance", "--calibration-seed", 9],
      dict(activation_mode=2, calibration_steps=4, balance_channels=1, calibration_seed=9)),
     (["--weights", 4, "--recipe", "paper"], dict(weight_bits=4, weight_method=1, activation_mode=1, calibration_steps=1)),
-    (["--method", "gptq", "--calibration-steps", 2, "--error-budget", 46], dict(weight_method=3, calibration_steps=2, error_budget_db=46.0)),
+    (["--method", "gptq", "--calibration-steps", 2, "--error-budget", 55], dict(weight_method=3, calibration_steps=2, error_budget_db=55.0)),
 ])
 def test_options_of_calibrating_are_those_of_the_library(arguments, options, model, tmp_path):
     assert tool("quantize", EMOJI, "-o", tmp_path / "tool.ditq", *arguments, *FEW).returncode == 0
