@@ -45,6 +45,9 @@ func kernels(_ name: String, features: [String], mode: String = "-Ounchecked") -
   ]
 #endif
 
+/// Dependencies of what is linked, not of what calls kernels: so they compile beside DitqCore.
+let linkedKernels: [Target.Dependency] = kernelTargets.map { .byName(name: $0.name) }
+
 let libraryLinking: [LinkerSetting] = [
   .unsafeFlags(
     [
@@ -66,10 +69,9 @@ var targets: [Target] = [
   .target(name: "CKernels"),
   .target(name: "KernelMath", dependencies: ["CKernels"], swiftSettings: swift),
   .target(
-    name: "DitqCore", dependencies: ["CPlatform", "CPNG", "CKernels"] + kernelTargets.map { .byName(name: $0.name) },
-    swiftSettings: cold, linkerSettings: [.linkedLibrary("m")]),
+    name: "DitqCore", dependencies: ["CPlatform", "CPNG", "CKernels"], swiftSettings: cold, linkerSettings: [.linkedLibrary("m")]),
   .target(
-    name: "Ditq", dependencies: ["CDitq", "DitqCore"], exclude: ["exports.map", "discarded.ld"],
+    name: "Ditq", dependencies: ["CDitq", "DitqCore"] + linkedKernels, exclude: ["exports.map", "discarded.ld"],
     swiftSettings: cold + [.unsafeFlags(["-Xcc", "-DDITQ_IMPLEMENTATION"])], linkerSettings: libraryLinking),
 ]
 targets += kernelTargets
@@ -89,7 +91,7 @@ if !embedded {
         + (usesShippedLibrary ? [] : ["Ditq"]),
       linkerSettings: usesShippedLibrary
         ? [.unsafeFlags(["-L", shippedLibrary, "-lditq", "-Xlinker", "-rpath", "-Xlinker", shippedLibrary])] : []),
-    .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore"]),
+    .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore"] + linkedKernels),
     .testTarget(name: "DitqABITests", dependencies: ["CDitq", "Ditq"]),
   ]
 }

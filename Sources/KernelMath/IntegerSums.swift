@@ -103,7 +103,10 @@ extension KernelSet {
   }
   /// [groups][32].
   @inlinable @inline(__always) var scales: UnsafePointer<Float> {
-    panel == 0 ? g.pointee.scales : g.pointee.scales + panel * ((g.pointee.depth + g.pointee.group - 1) / g.pointee.group) * 32
+    let first = g.pointee.scales!
+    guard panel > 0 else { return first }
+    let groups: Int = (g.pointee.depth + g.pointee.group - 1) / g.pointee.group
+    return first + panel * groups * 32
   }
   @inlinable @inline(__always) var weightSums: UnsafePointer<Float> { g.pointee.weight_sums + panel * 32 }
   @inlinable @inline(__always) var bias: UnsafePointer<Float> { g.pointee.output.bias.map { $0 + panel * 32 } ?? zeros }

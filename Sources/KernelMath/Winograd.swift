@@ -127,7 +127,8 @@ extension KernelSet {
   ) {
     let factor = load(w.pointee.scales + column) * Lanes(repeating: w.pointee.scale * 0.25),
       bias = load(w.pointee.bias + column, at: 0, count)
-    let first = w.pointee.output + 2 * y * w.pointee.line + 2 * x * w.pointee.stride + column
+    let offset: Int = 2 * y * w.pointee.line + 2 * x * w.pointee.stride + column
+    let first = w.pointee.output + offset
     for i in 0..<4 {
       let row = i / 2, across = i % 2
       guard 2 * y + row < w.pointee.rows && 2 * x + across < w.pointee.width else { continue }

@@ -64,8 +64,9 @@ struct TorchGenerator {
 
   /// In [0, 1), 53 bits of two words, the high one first.
   private func nextUniformDouble() -> Double {
-    let high = UInt64(nextWord())
-    return Double((high << 32 | UInt64(nextWord())) & (1 << 53 - 1)) * 0x1p-53
+    let high = UInt64(nextWord()), low = UInt64(nextWord())
+    let bits: UInt64 = (high << 32 | low) & (1 << 53 - 1)
+    return Double(bits) * 0x1p-53
   }
 
   private func nextNormal() -> Double {

@@ -60,7 +60,8 @@ struct ScheduleTests {
   @Test("DDPM is respaced as the public code lists it, and as diffusers' scheduler does it")
   func ancestral() throws {
     #expect(timesteps(8, .official, of: 1000, .ddpm) == (try Fixture.integers("ddpm.timesteps", in: "official-a/golden.json")))
-    #expect(timesteps(8, .official, of: 1001) == (0..<8).reversed().map { Int((Double($0) * 1000 / 7).rounded(.toNearestOrEven)) })
+    let sevenths = (0..<8).reversed().map { (index: Int) -> Int in Int((Double(index) * 1000 / 7).rounded(.toNearestOrEven)) }
+    #expect(timesteps(8, .official, of: 1001) == sevenths)
     #expect(timesteps(250, .official, of: 1000, .ddpm).first == 999 && timesteps(1, .official, of: 1000, .ddpm) == [0])
     #expect(timesteps(8, .diffusers, of: 1000, .ddpm) == timesteps(8, .diffusers))
   }
