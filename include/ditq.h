@@ -228,7 +228,7 @@ typedef struct ditq_layer_rule {
 } ditq_layer_rule;
 
 /* Static ranges, GPTQ and balance are calibrated: on guided DDIM runs (scale 4), both halves of the batch, labels spread over the classes. For GPTQ alone
-   the network is asked at about 12 steps of the way there, each answer serving for those up to the next. */
+   the network is asked at about 12 steps of the way there, each answer serving for those up to the next, and all of it is done in 8 bits. */
 typedef struct ditq_quantize_options {
   uint32_t struct_size;
   int32_t weight_bits;            /* 8 (default) or 4 */

@@ -350,3 +350,17 @@ def test_the_notebook_example_runs(tmp_path):
     (tmp_path / "examples").symlink_to(ditq_c.ROOT / "examples")
     subprocess.run([sys.executable, "examples/python/notebook.py"], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=True, timeout=100)
     assert {path.name for path in tmp_path.glob("*.png")} == {"apple.png", "basket.png"}
+
+
+def test_the_example_of_formats_draws_a_row_for_each_model(tmp_path):
+    command = [sys.executable, "examples/python/formats.py", tmp_path / "formats.png", W8A8, W8A8, "--steps", "1"]
+    subprocess.run(command, cwd=ditq_c.ROOT, env={**os.environ, "PYTHONPATH": str(PACKAGE)}, check=True, timeout=100)
+    pixels, _ = png_decode((tmp_path / "formats.png").read_bytes())
+    assert pixels.shape == (2 * 128, 8 * 128, 3) and (pixels[:128] == pixels[128:]).all() and pixels.std() > 10
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, np.frombuffer])
+def test_a_picture_of_any_buffer_is_saved(tmp_path, kind):
+    pixels = kind(bytes(range(48)))
+    ditq.Image(pixels, 4, 4, 3).save(tmp_path / "a.png")
+    assert png_decode((tmp_path / "a.png").read_bytes())[0].tobytes() == bytes(range(48))

@@ -310,11 +310,9 @@ def writable(buffer: Any) -> Any:
     return (c_char * memoryview(buffer).nbytes).from_buffer(buffer)
 
 
-def readable(pixels: Any) -> Any:
-    """The memory of bytes, of a writable buffer or of a numpy array, as an argument."""
-    if isinstance(pixels, bytes):
-        return pixels
-    return pixels.ctypes.data if hasattr(pixels, "ctypes") else writable(pixels)
+def readable(view: memoryview) -> Any:
+    """What a buffer holds, as an argument; ctypes reaches the memory of a writable one only."""
+    return view.tobytes() if view.readonly else writable(view)
 
 
 def int32s(values: Iterable[int]) -> Any:
