@@ -4,13 +4,13 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 embedded=$PWD/.build-embedded/lib/libditq.so.1
-log=$(mktemp) cpus=$(mktemp)
-trap 'rm -f "$log" "$cpus" "$cpus.status"' EXIT
+log=$(mktemp) besides=$(mktemp -d)
+trap 'rm -rf "$log" "$besides"' EXIT
 passed=0 failed=0 summary=() began=$SECONDS
 
-# part NAME COMMAND…: runs a command, counts its "ok" lines, or what Swift Testing and pytest say of themselves.
+# part NAME COMMAND…: runs a command, counts its "ok" lines, or what Swift Testing and pytest say of themselves. It took `took` seconds before.
 part() {
-  local name=$1 good bad start=$SECONDS
+  local name=$1 good bad start=$((SECONDS - ${took:-0}))
   shift
   echo "---- $name"
   "$@" >"$log" 2>&1
@@ -36,6 +36,15 @@ part() {
   summary+=("$(printf '%-28s %5d passed, %d failed, %4d s' "$name" "$good" "$bad" $((SECONDS - start)))")
 }
 
+# beside NAME COMMAND…: runs it for `part NAME told NAME` to tell of later.
+beside() {
+  local start=$SECONDS
+  "${@:2}" >"$besides/$1" 2>&1
+  echo $? >"$besides/$1.status"
+  echo $((SECONDS - start)) >"$besides/$1.seconds"
+}
+told() { cat "$besides/$1" && return "$(cat "$besides/$1.status")"; }
+
 lint() { swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests && echo "ok  format"; }
 
 # The regular build: the unit tests, and a library whose bytes are compared with the shipped one's. Release, because debug numerics are slow.
@@ -43,8 +52,19 @@ lint() { swift format lint --strict --recursive --configuration .swift-format Pa
 regular() { swift "$@" -c release -Xswiftc -enable-testing --scratch-path .build-test; }
 swift_tests() { regular build --build-tests && regular test --skip-build; }
 
-# Mostly emulation on one core: it runs beside all the others, and is told last.
-{ Tests/other_cpus.py >"$cpus" 2>&1; echo $? >"$cpus.status"; } &
+sanitizers() {
+  local status=0
+  Tests/tools/sanitize.sh address 3 || status=1
+  Tests/tools/sanitize.sh thread 10 || status=1
+  return $status
+}
+
+# What needs little more than one core, most of it emulation, runs beside all the others and is told last.
+{
+  beside "other CPUs" Tests/other_cpus.py
+  beside fuzzing env FUZZ_FRESH=1 Tests/tools/fuzz.sh 8
+  beside sanitizers sanitizers
+} &
 
 part "headers" Tests/headers.sh
 part "ABI layout" Tests/tools/abi_layout.py --check
@@ -55,14 +75,13 @@ part "format" lint
 part "Swift tests" swift_tests
 part "install" Tests/install.sh
 export DITQ_LIBRARY=$embedded DITQ_REGULAR_LIBRARY=$PWD/.build-test/release/libditq.so DITQ_TOOL=$PWD/.build-test/release/ditq-tool
-part "fuzzing" env FUZZ_FRESH=1 Tests/tools/fuzz.sh 10
-grep '^ok ' "$log"
-part "sanitizers" bash -c 'status=0; Tests/tools/sanitize.sh address 3 || status=1; Tests/tools/sanitize.sh thread 15 || status=1; exit $status'
 part "SBOM" bash -c 'Tests/tools/sbom.py .build-embedded/lib/libditq.so.1 0 | python3 -m json.tool >/dev/null && echo "ok  SBOM"'
 part "C and Python tests" python3 -m pytest -q -p no:cacheprovider Tests/python
 wait
-part "other CPUs" bash -c 'cat "$1"; exit "$(cat "$1.status")"' _ "$cpus"
-grep '^|' "$log"
+for name in "other CPUs" fuzzing sanitizers; do
+  took=$(cat "$besides/$name.seconds") part "$name" told "$name"
+  grep -E '^\||^ok .* executions' "$log"
+done
 
 echo
 printf '%s\n' "${summary[@]}"

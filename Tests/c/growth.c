@@ -1,7 +1,7 @@
 /*
- * Two sessions of one model in two threads, a thousand generations each: growth MODEL
- * Prints what the process has before, after 100 and after 1000 of them, "GENERATIONS ALLOCATIONS LIVE RESIDENT_BYTES", and ends with status 1 where a
- * picture is not that of its seed.
+ * Two sessions of one model in two threads: growth MODEL GENERATIONS of each
+ * Prints what the process has before, after a tenth and after all of them, "GENERATIONS ALLOCATIONS LIVE RESIDENT_BYTES", and ends with status 1 where
+ * a picture is not that of its seed.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -13,8 +13,10 @@
 #include "ditq.h"
 #include "heap.h"
 
-enum { GENERATIONS = 1000, EARLY = 100, SEEDS = 5, PIXELS = 32 * 32 * 3 };
+enum { SEEDS = 5, PIXELS = 32 * 32 * 3 /* the most that fit */ };
 static ditq_model *model;
+static size_t size; /* of a picture */
+static int generations;
 static pthread_barrier_t barrier;
 static _Atomic int failed;
 static long own_calls, own_live; /* of this program itself while it looks */
@@ -28,10 +30,10 @@ static long resident(void) {
 }
 
 /* Both threads come here; one of them looks. */
-static void look(int generations) {
+static void look(int done) {
   if (pthread_barrier_wait(&barrier) == PTHREAD_BARRIER_SERIAL_THREAD) {
     const long calls = heap_calls, live = heap_live; /* before resident() and printf, which allocate */
-    printf("%d %ld %ld %ld\n", generations, calls - own_calls, live - own_live, resident());
+    printf("%d %ld %ld %ld\n", done, calls - own_calls, live - own_live, resident());
     own_calls += heap_calls - calls, own_live += heap_live - live;
   }
   pthread_barrier_wait(&barrier);
@@ -47,13 +49,13 @@ static void *work(void *context) {
   how.steps = 2;
   failed |= ditq_session_create(model, &options, &session, &error) != DITQ_OK;
   look(0); /* so that what looking needs is there */
-  for (int i = 0; i < GENERATIONS && session; i++) {
+  for (int i = 0; i < generations && session; i++) {
     const int32_t label = (int32_t)(uintptr_t)context;
     const uint64_t seed = (uint64_t)(i % SEEDS);
-    failed |= ditq_generate(session, &label, &seed, 1, &how, pixels, sizeof pixels, &error) != DITQ_OK;
-    if (i < SEEDS) memcpy(first[i], pixels, PIXELS);
-    failed |= memcmp(first[i % SEEDS], pixels, PIXELS) != 0;
-    if (i + 1 == EARLY || i + 1 == GENERATIONS) look(i + 1);
+    failed |= ditq_generate(session, &label, &seed, 1, &how, pixels, size, &error) != DITQ_OK;
+    if (i < SEEDS) memcpy(first[i], pixels, size);
+    failed |= memcmp(first[i % SEEDS], pixels, size) != 0;
+    if (i + 1 == generations / 10 || i + 1 == generations) look(i + 1);
   }
   ditq_session_destroy(session);
   return NULL;
@@ -62,7 +64,11 @@ static void *work(void *context) {
 int main(int count, char **argument) {
   ditq_error error = DITQ_ERROR_INIT;
   pthread_t threads[2];
-  if (count != 2 || ditq_model_open(argument[1], NULL, &model, &error) != DITQ_OK) return 2;
+  ditq_model_info info = {.struct_size = sizeof info};
+  if (count != 3 || (generations = atoi(argument[2])) < 10) return 2;
+  if (ditq_model_open(argument[1], NULL, &model, &error) != DITQ_OK || ditq_model_describe(model, &info, &error) != DITQ_OK) return 2;
+  size = (size_t)info.image_height * (size_t)info.image_width * (size_t)info.image_channels;
+  if (size > PIXELS) return 2;
   pthread_barrier_init(&barrier, NULL, 2);
   for (uintptr_t i = 0; i < 2; i++)
     if (pthread_create(&threads[i], NULL, work, (void *)i) != 0) return 2;

@@ -41,10 +41,11 @@ def test_the_stack_of_every_function_is_measured_but_of_the_few_that_answer_at_o
 
 
 @needs_gcc
-def test_two_sessions_in_two_threads_make_a_thousand_pictures_each_and_nothing_grows(tmp_path):
-    done = subprocess.run([compiled("growth", tmp_path), W8A8], capture_output=True, text=True, timeout=300)
+@pytest.mark.parametrize("model, count", [(ditq.ROOT / "Tests/fuzz/corpus/ditq/decoder", 1000), (W8A8, 100)], ids=["with a decoder", "emoji"])
+def test_two_sessions_in_two_threads_make_pictures_and_nothing_grows(tmp_path, model, count):
+    done = subprocess.run([compiled("growth", tmp_path), model, str(count)], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     _, early, late = ([int(word) for word in line.split()] for line in done.stdout.splitlines())
-    assert (early[0], late[0]) == (100, 1000)
+    assert (early[0], late[0]) == (count // 10, count)
     assert late[1:3] == early[1:3], "allocations, and pieces of memory that are held"
     assert late[3] <= early[3] + (64 << 10), "resident bytes"

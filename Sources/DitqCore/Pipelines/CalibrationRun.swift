@@ -2,7 +2,8 @@
 // before the blocks, each block, what comes after. Only the states between two pieces are kept, so memory does not grow with depth.
 //
 // The latents at those steps come from a guided DDIM run of the same model in 8 bits, each token by its own range: four times as fast as
-// in float, and its latents are as good to calibrate on; where second moments are all that is wanted, the model looked at is that one too. Both halves of the guided batch, "class" and "no class", are observed.
+// in float, and its latents are as good to calibrate on; where second moments are all that is wanted, the model looked at is that one too.
+// Both halves of the guided batch, "class" and "no class", are observed.
 
 /// Which images and steps a calibration looks at.
 struct CalibrationPlan {
