@@ -129,13 +129,15 @@ bench-peers: tool
 # What the build needs from the system: installed where that is allowed, else named in one line.
 setup:
 	@Tests/tools/setup.sh libpng-dev pkg-config binutils
+# Python packages come from PyPI, where they are missing into an environment beside the builds, which is then the first python3 for all targets.
 PYTHON_TESTS := numpy,pytest,setuptools,wheel
 comma := ,
+export PATH := $(CURDIR)/.build-python/bin:$(PATH)
 setup-test: setup
-	@Tests/tools/setup.sh abigail-tools gcc g++ cmake valgrind python3 python3-pip $(OTHER_CPUS:%=gcc-%) qemu-user-static
+	@Tests/tools/setup.sh abigail-tools gcc g++ cmake valgrind python3 $(OTHER_CPUS:%=gcc-%) qemu-user-static
 	@Tests/tools/setup.sh --no-install-recommends qemu-system-arm qemu-system-misc
-	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || python3 -m pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)) || \
-	  python3 -m pip install --quiet --break-system-packages $(subst $(comma), ,$(PYTHON_TESTS))
+	@python3 -c 'import $(PYTHON_TESTS)' 2>/dev/null || { Tests/tools/setup.sh python3-venv && python3 -m venv .build-python && \
+	  .build-python/bin/pip install --quiet $(subst $(comma), ,$(PYTHON_TESTS)); }
 
 format:
 	swift format --in-place --recursive --configuration .swift-format Package.swift Sources Tests
@@ -143,4 +145,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool .build-bochs .build-peers .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-bochs .build-peers .build-python .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png

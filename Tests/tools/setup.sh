@@ -8,7 +8,7 @@ missing=
 for package in "$@"; do
   case $package in # what counts is the thing, not who installed it
     libpng-dev) [ -e /usr/include/png.h ] || [ -e /usr/local/include/png.h ] || missing="$missing $package" ;;
-    python3-pip) python3 -m pip --version >/dev/null 2>&1 || missing="$missing $package" ;;
+    python3-venv) python3 -c 'import ensurepip' 2>/dev/null || missing="$missing $package" ;;
     abigail-tools) command -v abidiff >/dev/null || missing="$missing $package" ;;
     binutils) command -v readelf >/dev/null || missing="$missing $package" ;;
     gcc-*-linux-gnu) command -v "${package#gcc-}-gcc" >/dev/null || missing="$missing $package" ;;
