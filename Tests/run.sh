@@ -62,7 +62,7 @@ sanitizers() {
 # What needs little more than one core, most of it emulation, runs beside all the others and is told last.
 {
   beside "other CPUs" Tests/other_cpus.py
-  beside fuzzing env FUZZ_FRESH=1 Tests/tools/fuzz.sh 8
+  beside fuzzing env FUZZ_FRESH=1 Tests/tools/fuzz.sh 6
   beside sanitizers sanitizers
 } &
 
