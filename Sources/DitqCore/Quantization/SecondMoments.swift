@@ -1,5 +1,6 @@
 // Second moments of a layer's inputs, Σ x·xᵀ over its rows, for rounding that minds them. The product of the rows, transposed, with
-// themselves: tiles of columns times panels of columns, by the float GEMM. Only the lower triangle is computed.
+// themselves: tiles of columns times panels of columns, by the float GEMM. Only the lower triangle is computed, but of all rows: some six rows an
+// input instead of the emoji model's 16 to 64 took a sixth less time and cost 0.4 dB in 4 bits.
 
 import CKernels
 
