@@ -73,13 +73,12 @@ final class Quantizer {
   /// Finds the latents to calibrate on, where any layer needs them.
   func calibrate(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     guard plans.contains(where: { needsInputs($0) }) else { return }
-    let learnsRanges = options.hasStaticRanges || options.balancesChannels
     let plan = plan(
       options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed,
-      stepsAsked: learnsRanges ? nil : Quantizer.stepsAskedForMoments)
+      stepsAsked: options.looksForExtremes ? nil : Quantizer.stepsAskedForMoments)
     let guide = try eightBitGuide()
     // Moments of the 8-bit model's inputs serve as well (W4A8, three seeds: 33.56, 33.74 and 33.66 dB; of the float model's 33.66, 33.74 and 33.61).
-    let run = try CalibrationRun(learnsRanges ? source : guide, guide: guide, plan, progress: progress)
+    let run = try CalibrationRun(options.looksForExtremes ? source : guide, guide: guide, plan, progress: progress)
     (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balancesChannels, options.calibrationTotalSteps)
     record.guidanceScale = GenerateOptions.measuredGuidance
     (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
@@ -108,7 +107,7 @@ final class Quantizer {
 
   private func needsInputs(_ plan: LayerPlan?) -> Bool {
     guard let plan else { return false }
-    return plan.format.method == .spread || plan.activationBits == 8 && (options.hasStaticRanges || options.balancesChannels)
+    return plan.format.method == .spread || plan.activationBits == 8 && options.looksForExtremes
   }
 
   /// What is learnt of a layer's inputs.

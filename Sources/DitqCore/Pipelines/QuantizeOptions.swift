@@ -120,6 +120,8 @@ extension QuantizeOptions {
 
   /// Whether ranges are measured before running.
   var hasStaticRanges: Bool { activations == .fixed || activations == .fixedPerStep }
+  /// Whether the extremes of activations are looked for, for ranges or for balance.
+  var looksForExtremes: Bool { hasStaticRanges || balancesChannels }
 
   /// The first step alone, or steps spread evenly from the first to the last.
   var steps: [Int] {
