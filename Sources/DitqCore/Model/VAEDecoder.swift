@@ -1,4 +1,4 @@
-// The decoder of AutoencoderKL, in float: latents to an image. Images are [height][width][channels]. Weights, as the file names them.
+// The decoder of AutoencoderKL: latents to an image. Images are [height][width][channels]. Weights, as the file names them.
 
 struct VAEConfig {
   var latentChannels: Int
@@ -99,11 +99,13 @@ struct VAEDecoder {
     convolutions.indices.filter { $0 != convIn && convolutions[$0].convolution.size == 3 && convolutions[$0].convolution.inputs % 4 == 0 }
   }
 
-  /// Multiply-accumulates of an image.
-  func macs(latentSize: Int) -> Int {
-    let tokens = latentSize * latentSize, widest = config.blockChannels.last!
-    func macs(_ number: Int?) -> Int { number.map { convolutions[$0].convolution.outputs * convolutions[$0].convolution.depth } ?? 0 }
-    func macs(_ block: ResNetBlock) -> Int { macs(block.conv1) + macs(block.conv2) + macs(block.shortcut) }
+  /// Multiply-accumulates of an image. A Double, because a file's sizes may come to more than 64 bits hold.
+  func macs(latentSize: Int) -> Double {
+    let tokens = Double(latentSize * latentSize), widest = Double(config.blockChannels.last!)
+    func macs(_ number: Int?) -> Double {
+      number.map { Double(convolutions[$0].convolution.outputs * convolutions[$0].convolution.depth) } ?? 0
+    }
+    func macs(_ block: ResNetBlock) -> Double { macs(block.conv1) + macs(block.conv2) + macs(block.shortcut) }
     var total = tokens * (macs(postQuant) + macs(convIn) + macs(midFirst) + macs(midSecond) + 4 * widest * widest + 2 * tokens * widest)
     var pixels = tokens
     for block in upBlocks {
