@@ -43,7 +43,7 @@ struct ParameterLoader {
 
   func contains(_ name: String) -> Bool { tensors.find(name) != nil }
 
-  /// A tensor as floats, with room for a vector's overhang.
+  /// A tensor's elements as floats, copied.
   mutating func floats(_ name: String, shape: [Int]) throws(DitqError) -> UnsafePointer<Float> {
     let (tensor, type) = try tensor(name, shape: shape)
     let copy = arena.floats(tensor.elementCount)
@@ -63,7 +63,7 @@ struct ParameterLoader {
 
   /// A linear layer: `weight` and `bias` of each name.
   mutating func linear(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> Linear {
-    let layer = packed.layers.first { $0.name == names[0] }
+    let layer = packed.find(names[0])
     let weights: Linear.Weights
     if let layer {
       weights = .integers(try integers(layer, outputs: outputs, inputs: inputs))
@@ -146,7 +146,7 @@ struct ParameterLoader {
   /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses; or one of integers in the same order.
   mutating func convolution(_ name: String, outputs: Int, inputs: Int, size: Int) throws(DitqError) -> Convolution {
     let depth = inputs * size * size
-    if let layer = packed.layers.first(where: { $0.name == name }) {
+    if let layer = packed.find(name) {
       guard layer.bits == 8 && layer.group == 0 && layer.activationBits == 8 && inputs % 4 == 0 && size == 3 else {
         throw DitqError(
           .unsupported,

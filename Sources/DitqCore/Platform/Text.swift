@@ -19,6 +19,30 @@ func order(ofNames names: [String]) -> (order: [Int], repeated: Int?) {
   return (order, nil)
 }
 
+/// The first of `count` places, whose names are in the order of their bytes, that does not stand before `name`: by halving, because a file may
+/// list as many as it likes.
+func firstPlace(notBefore name: String, of count: Int, _ nameAt: (Int) -> String) -> Int {
+  var (low, high) = (0, count)
+  while low < high {
+    let middle = (low + high) / 2
+    if precedes(nameAt(middle), name) { low = middle + 1 } else { high = middle }
+  }
+  return low
+}
+
+/// Where names stand in a list of any order.
+struct NameIndex {
+  private let names: [String]
+  private let order: [Int]
+
+  init(_ names: [String]) { (self.names, order) = (names, DitqCore.order(ofNames: names).order) }
+
+  func find(_ name: String) -> Int? {
+    let place = firstPlace(notBefore: name, of: order.count) { names[order[$0]] }
+    return place < order.count && names[order[place]] == name ? order[place] : nil
+  }
+}
+
 extension String {
   func starts(withBytesOf prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
   func ends(withBytesOf suffix: String) -> Bool {
@@ -52,7 +76,7 @@ func text(ofShape shape: [Int]) -> String {
 }
 
 /// A JSON string literal of the text, quotes included (RFC 8259).
-package func jsonLiteral(_ text: String) -> String {
+func jsonLiteral(_ text: String) -> String {
   let hexadecimal = Array("0123456789abcdef".utf8)
   var bytes: [UInt8] = [UInt8(ascii: "\"")]
   for byte in text.utf8 {

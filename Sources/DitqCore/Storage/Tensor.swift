@@ -157,12 +157,5 @@ final class TensorCollection {
     return tensor
   }
 
-  private func firstIndex(notBefore name: String) -> Int {
-    var (low, high) = (0, tensors.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if precedes(tensors[middle].name, name) { low = middle + 1 } else { high = middle }
-    }
-    return low
-  }
+  private func firstIndex(notBefore name: String) -> Int { firstPlace(notBefore: name, of: tensors.count) { tensors[$0].name } }
 }

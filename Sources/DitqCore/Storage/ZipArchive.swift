@@ -50,12 +50,8 @@ struct ZipArchive {
   }
 
   func find(_ name: String) -> ZipEntry? {
-    var (low, high) = (0, entries.count)
-    while low < high {
-      let middle = (low + high) / 2
-      if precedes(entries[middle].name, name) { low = middle + 1 } else { high = middle }
-    }
-    return low < entries.count && entries[low].name == name ? entries[low] : nil
+    let place = firstPlace(notBefore: name, of: entries.count) { entries[$0].name }
+    return place < entries.count && entries[place].name == name ? entries[place] : nil
   }
 }
 
