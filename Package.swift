@@ -40,7 +40,7 @@ func kernels(_ name: String, features: [String], mode: String = "-Ounchecked") -
 #else
   let kernelTargets = [
     kernels("KernelsGeneric", features: [], mode: "-Osize"),  // for a CPU older than 2013: right, and small
-    kernels("KernelsAVX2", features: ["avx2", "fma", "f16c"]),
+    kernels("KernelsAVX2", features: ["avx2", "fma"]),
     kernels("KernelsAVX512", features: ["avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni"]),
   ]
 #endif

@@ -16,8 +16,8 @@
 /* Careful: the same conditions as libditq's, or another instruction would be measured than the library uses. */
 static int32_t best_set(void) {
   unsigned a, b, c, d, low, high;
-  const unsigned fma = 1u << 12, saved = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (fma | saved | avx | f16c)) != (fma | saved | avx | f16c)) return GENERIC;
+  const unsigned fma = 1u << 12, saved = 1u << 27, avx = 1u << 28;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (fma | saved | avx)) != (fma | saved | avx)) return GENERIC;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   if ((low & 0x6) != 0x6 || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(b & (1u << 5))) return GENERIC;
   const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vnni = 1u << 11;

@@ -45,7 +45,7 @@ static inline const char *ditqp_error_text(int number, char *buffer, size_t size
 /* ---- Files ---- */
 
 enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
-static inline int ditqp_kind(const char *path, uint64_t *size) { return (void)path, (void)size, 0; }
+static inline int ditqp_kind(const char *path) { return (void)path, 0; }
 static inline int ditqp_open_read(const char *path) { return (void)path, -1; }
 static inline int ditqp_open_new(const char *path) { return (void)path, -1; }
 static inline int ditqp_open_device(const char *path) { return (void)path, -1; }

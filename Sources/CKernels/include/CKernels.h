@@ -426,7 +426,7 @@ static inline ditqk_i32x4 ditqk_dot_unsigned(ditqk_i32x4 sums, uint32_t a, ditqk
 
 void ditqk_generic(ditqk_kernels *table);
 #if defined(__x86_64__)
-void ditqk_avx2(ditqk_kernels *table);   /* needs AVX2, FMA, F16C */
+void ditqk_avx2(ditqk_kernels *table);   /* needs AVX2, FMA */
 void ditqk_avx512(ditqk_kernels *table); /* needs AVX-512 F, DQ, BW, VL, VNNI */
 #elif defined(__aarch64__)
 void ditqk_neon(ditqk_kernels *table); /* needs the dot product of Armv8.2 */

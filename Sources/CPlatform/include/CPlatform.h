@@ -43,11 +43,10 @@ static inline void *ditqp_map_read(int descriptor, size_t size) {
 static inline void ditqp_forget(const void *address, size_t size) { (void)madvise((void *)(uintptr_t)address, size, MADV_DONTNEED); }
 
 enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
-/* What a path is, following links, and its size in bytes; 0 with errno when it cannot be told. */
-static inline int ditqp_kind(const char *path, uint64_t *size) {
+/* What a path is, following links; 0 with errno when it cannot be told. */
+static inline int ditqp_kind(const char *path) {
   struct stat s;
   if (stat(path, &s) != 0) return 0;
-  *size = (uint64_t)s.st_size;
   return S_ISREG(s.st_mode) ? DITQP_REGULAR : S_ISDIR(s.st_mode) ? DITQP_DIRECTORY : DITQP_OTHER;
 }
 /* Size of an open regular file in bytes, or -1. */
@@ -113,13 +112,13 @@ static inline unsigned ditqp_saved_registers(void) {
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return low;
 }
-/* 1 when the CPU has AVX2, FMA and F16C and the system saves their registers. */
+/* 1 when the CPU has AVX2 and FMA and the system saves their registers. */
 static inline int ditqp_has_avx2(void) {
   unsigned b, c;
   if (ditqp_largest_leaf() < 7) return 0;
   ditqp_cpuid(1, &b, &c);
-  const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28, f16c = 1u << 29;
-  if ((c & (fma | osxsave | avx | f16c)) != (fma | osxsave | avx | f16c)) return 0;
+  const unsigned fma = 1u << 12, osxsave = 1u << 27, avx = 1u << 28;
+  if ((c & (fma | osxsave | avx)) != (fma | osxsave | avx)) return 0;
   if ((ditqp_saved_registers() & 0x6) != 0x6) return 0;
   ditqp_cpuid(7, &b, &c);
   return (b & (1u << 5)) != 0;
