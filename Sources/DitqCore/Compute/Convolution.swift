@@ -40,8 +40,8 @@ struct ConvolutionInput {
 }
 
 extension Executor {
-  /// output [height, width, outputs] ← or += convolution of the input; `moments` are filled with the output's, by the blocks that it answers
-  /// with. `taps`: room for those of integers. Scratch: `convolutionScratch`.
+  /// output [height, width, outputs] ← or += convolution of the input. Answers with the blocks by which the output's `moments` were gathered.
+  /// `taps`: memory for the transformed taps of integers. Scratch: `convolutionScratch`.
   @discardableResult
   func convolve(
     _ input: ConvolutionInput, _ convolution: Convolution, height: Int, width: Int, accumulate: Bool = false,
@@ -83,15 +83,16 @@ private struct ConvolveJob: ParallelJob {
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let share = BlockShare(part, of: parts, blocks: blocks.count, panels: panelCount(convolution.outputs))
+    let grid = Grid(packed: blocks.count, others: panelCount(convolution.outputs), parts: parts)
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
     let packed = PackedBlock(&arena, inputs: convolution.inputs)
-    for index in share.blocks {
+    for index in grid.packed(part) {
       let block = blocks[index]
       packed.fill(input, convolution, block, blocks, kernels)
-      for panel in share.panels { multiply(packed, block, panel) }
+      for panel in grid.others(part) { multiply(packed, block, panel) }
       moments?.add(
-        index, block, of: output, width: blocks.width, channels: convolution.outputs, share.columns(convolution.outputs), kernels)
+        index, block, of: output, width: blocks.width, channels: convolution.outputs,
+        grid.elements(part, of: convolution.outputs, each: panelColumns), kernels)
     }
   }
 
@@ -107,26 +108,5 @@ private struct ConvolveJob: ParallelJob {
       c.output = output + (row * blocks.width + block.columns.lowerBound) * outputs + column
       kernels.convolve(&c)
     }
-  }
-}
-
-/// A thread's part of blocks × panels: of the ways to divide, the one whose largest part is smallest; among equals, the one that divides
-/// blocks most, because each thread packs its own.
-struct BlockShare {
-  let blocks: Range<Int>
-  let panels: Range<Int>
-
-  /// Of so many, those of the panels.
-  func columns(_ outputs: Int) -> Range<Int> { panels.lowerBound * panelColumns..<min(panels.upperBound * panelColumns, outputs) }
-
-  init(_ part: Int, of parts: Int, blocks: Int, panels: Int) {
-    var best = (cost: Int.max, panelParts: 1)
-    for panelParts in 1...parts where parts % panelParts == 0 {
-      let blockParts = parts / panelParts
-      let cost = ((panels + panelParts - 1) / panelParts) * ((blocks + blockParts - 1) / blockParts)
-      if cost < best.cost { best = (cost, panelParts) }
-    }
-    self.blocks = share(of: blocks, part: part / best.panelParts, of: parts / best.panelParts)
-    self.panels = share(of: panels, part: part % best.panelParts, of: best.panelParts)
   }
 }

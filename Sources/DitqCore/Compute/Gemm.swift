@@ -54,7 +54,7 @@ struct RowExtremes {
 
   func row(_ index: Int) -> UnsafeMutablePointer<Float> { values + index * count }
 
-  /// As a range always includes 0, and some thread may have no part in a row.
+  /// To 0, which every range includes: a thread may have no part in a row.
   func clear(rows: Int) { values.update(repeating: 0, count: rows * count) }
 }
 
@@ -123,12 +123,12 @@ private struct GemmJob: ParallelJob {
 
   func run(part: Int, of parts: Int) {
     let whole = arguments.output
-    let grid = Grid(panels: panelCount(whole.columns), tiles: (whole.rows + tileRows - 1) / tileRows, parts: parts)
-    let rows = grid.rows(part, whole.rows, tileRows: tileRows)
+    let grid = Grid(packed: panelCount(whole.columns), others: (whole.rows + tileRows - 1) / tileRows, parts: parts)
+    let rows = grid.elements(part, of: whole.rows, each: tileRows)
     guard !rows.isEmpty else { return }
     var g = arguments
     g.tiles = arguments.tiles + rows.lowerBound * arguments.depth
-    for panel in grid.panels(part) {
+    for panel in grid.packed(part) {
       switch weights {
       case .packed(let start): g.panels = start + panel * arguments.panel_stride
       case .stored(let matrix):
@@ -151,28 +151,30 @@ private struct GemmJob: ParallelJob {
   }
 }
 
-/// How panels × tiles are divided among threads.
+/// How items that each thread packs for itself, times others, are divided among threads: of the ways to divide, the one whose largest part is
+/// smallest; among equals, the one that divides the packed ones most.
 struct Grid {
-  private let panelCount: Int, tileCount: Int
-  let panelParts: Int, tileParts: Int
+  private let packedCount: Int, otherCount: Int
+  private let packedParts: Int, otherParts: Int
 
-  init(panels: Int, tiles: Int, parts: Int) {
-    (panelCount, tileCount) = (panels, tiles)
-    var best = (cost: Int.max, panelParts: 1)
-    for panelParts in 1...parts where parts % panelParts == 0 {
-      let tileParts = parts / panelParts
-      let cost = ((panels + panelParts - 1) / panelParts) * ((tiles + tileParts - 1) / tileParts)
-      if cost <= best.cost { best = (cost, panelParts) }
+  init(packed: Int, others: Int, parts: Int) {
+    (packedCount, otherCount) = (packed, others)
+    var best = (cost: Int.max, packedParts: 1)
+    for packedParts in 1...parts where parts % packedParts == 0 {
+      let otherParts = parts / packedParts
+      let cost = ((packed + packedParts - 1) / packedParts) * ((others + otherParts - 1) / otherParts)
+      if cost <= best.cost { best = (cost, packedParts) }
     }
-    panelParts = best.panelParts
-    tileParts = parts / best.panelParts
+    packedParts = best.packedParts
+    otherParts = parts / best.packedParts
   }
 
-  func panels(_ part: Int) -> Range<Int> { share(of: panelCount, part: part % panelParts, of: panelParts) }
+  func packed(_ part: Int) -> Range<Int> { share(of: packedCount, part: part % packedParts, of: packedParts) }
+  func others(_ part: Int) -> Range<Int> { share(of: otherCount, part: part / packedParts, of: otherParts) }
 
-  /// The rows of the tiles of a part, of `count`.
-  func rows(_ part: Int, _ count: Int, tileRows: Int) -> Range<Int> {
-    let tiles = share(of: tileCount, part: part / panelParts, of: tileParts)
-    return min(tiles.lowerBound * tileRows, count)..<min(tiles.upperBound * tileRows, count)
+  /// What the others of a part hold, `each` a piece, of `count`: rows of tiles, columns of panels.
+  func elements(_ part: Int, of count: Int, each: Int) -> Range<Int> {
+    let others = others(part)
+    return min(others.lowerBound * each, count)..<min(others.upperBound * each, count)
   }
 }

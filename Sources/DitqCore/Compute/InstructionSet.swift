@@ -4,9 +4,9 @@ import CKernels
 import CPlatform
 
 /// An instruction set the library has kernels for. The numbers are those of ditq.h.
-package struct InstructionSet: Sendable {
-  package let number: Int32
-  package let name: String
+struct InstructionSet: Sendable {
+  let number: Int32
+  let name: String
   private let isPresent: @Sendable () -> Bool
   private let fill: @Sendable (UnsafeMutablePointer<ditqk_kernels>) -> Void
 
@@ -32,7 +32,7 @@ package struct InstructionSet: Sendable {
   #endif
 
   /// The best set of this CPU that is no better than `limit`, a number of ditq.h; 0 is no limit.
-  package static func best(limit: Int32) throws(DitqError) -> InstructionSet {
+  static func best(limit: Int32) throws(DitqError) -> InstructionSet {
     guard limit == 0 || table.contains(where: { $0.number == limit }) else {
       var known = "0 (the best)"
       for set in table { known += ", \(set.number) (\(set.name))" }

@@ -63,7 +63,7 @@ private struct IntegerPanels {
 
   func panel(_ index: Int) -> UnsafeMutablePointer<Int8> { numbers + index * depth * panelColumns }
 
-  /// Rows of `output` ← tile · panels; where sums are still to be made, anything finite stands for them, as zero points are 0.
+  /// Rows of `output` ← tile · panels. Without sums anything finite will do in their place: it is multiplied by a zero point of 0.
   func multiply(
     _ tile: UnsafePointer<UInt8>, _ room: IntegerAttentionScratch, hasSums: Bool, _ output: ditqk_output, _ kernels: ditqk_kernels
   ) {

@@ -16,7 +16,7 @@ extension Convolution {
   fileprivate var panelTapFloats: Int { 16 * (inputs / 2 + 1) * panelColumns }
 
   /// Pixels are integers from −limit to limit: four times as much fits 16 bits, and four times any sum 32.
-  fileprivate var limit: Float { Float(min(8191, (1 << 29 - 1) / (127 * depth))) }
+  fileprivate var limit: Float { Float(min(8191, ((1 << 29) - 1) / (127 * depth))) }
 }
 
 extension Executor {
@@ -117,14 +117,15 @@ private struct WinogradJob: ParallelJob {
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let share = BlockShare(part, of: parts, blocks: blocks.count, panels: panelCount(convolution.outputs))
+    let grid = Grid(packed: blocks.count, others: panelCount(convolution.outputs), parts: parts)
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
     let room = WinogradBlock(&arena, inputs: convolution.inputs)
-    for index in share.blocks {
+    for index in grid.packed(part) {
       let block = blocks[index]
-      multiply(room, block, share.panels, scale: room.fill(input, convolution, block, blocks, kernels))
+      multiply(room, block, grid.others(part), scale: room.fill(input, convolution, block, blocks, kernels))
       moments?.add(
-        index, block, of: output, width: blocks.width, channels: convolution.outputs, share.columns(convolution.outputs), kernels)
+        index, block, of: output, width: blocks.width, channels: convolution.outputs,
+        grid.elements(part, of: convolution.outputs, each: panelColumns), kernels)
     }
   }
 

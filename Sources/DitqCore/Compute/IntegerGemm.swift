@@ -263,8 +263,8 @@ private struct IntegerGemmJob: ParallelJob {
   let scratch: ThreadScratch
 
   func run(part: Int, of parts: Int) {
-    let grid = Grid(panels: panelCount(weights.outputs), tiles: (x.rows + tileRows - 1) / tileRows, parts: parts)
-    let rows = grid.rows(part, x.rows, tileRows: tileRows), panels = grid.panels(part)
+    let grid = Grid(packed: panelCount(weights.outputs), others: (x.rows + tileRows - 1) / tileRows, parts: parts)
+    let rows = grid.elements(part, of: x.rows, each: tileRows), panels = grid.packed(part)
     guard !rows.isEmpty else { return }
     let together = weights.bits == 4 ? 1 : Int(kernels.panels_together)
     for panel in stride(from: panels.lowerBound, to: panels.upperBound, by: together) {

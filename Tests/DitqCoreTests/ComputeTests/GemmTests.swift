@@ -187,10 +187,12 @@ struct GemmTests {
       for panels in 1...5 {
         for rows in [1, 3, 4, 14, 15, 28, 29, 64, 256] {
           for parts in 1...33 {
-            let grid = Grid(panels: panels, tiles: (rows + tileRows - 1) / tileRows, parts: parts)
+            let grid = Grid(packed: panels, others: (rows + tileRows - 1) / tileRows, parts: parts)
             var counts = [Int](repeating: 0, count: panels * rows)
             for part in 0..<parts {
-              for row in grid.rows(part, rows, tileRows: tileRows) { for panel in grid.panels(part) { counts[panel * rows + row] += 1 } }
+              for row in grid.elements(part, of: rows, each: tileRows) {
+                for panel in grid.packed(part) { counts[panel * rows + row] += 1 }
+              }
             }
             #expect(counts.allSatisfy { $0 == 1 }, "\(panels) panels, \(rows) rows in tiles of \(tileRows), \(parts) parts")
           }
