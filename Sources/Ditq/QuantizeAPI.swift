@@ -33,7 +33,7 @@ public func ditq_quantize(
 
 private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) throws(DitqError) -> (QuantizeOptions, HostProgress) {
   var result = QuantizeOptions()
-  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
+  guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
   result.weightBits = Int(found.weight_bits)
   result.weightGroup = found.weight_group == -1 ? nil : Int(found.weight_group)
   guard let method = WeightMethod(rawValue: found.weight_method) else {
@@ -67,15 +67,19 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
     guard (0...10000).contains(found.rule_count) else {
       throw DitqError(.invalidArgument, "rule_count: 0 to 10000 expected, \(found.rule_count) found")
     }
-    let rules = try required(found.rules, "rules")
-    for index in 0..<found.rule_count { result.rules.append(try rule(rules + index, "rules[\(index)]")) }
+    // A newer header's rules are longer: each says how far it is to the next.
+    var next = UnsafeRawPointer(try required(found.rules, "rules"))
+    for index in 0..<found.rule_count {
+      let rule = try checked(next.assumingMemoryBound(to: ditq_layer_rule.self), "rules[\(index)]")
+      result.rules.append(try layerRule(rule, "rules[\(index)]"))
+      next += Int(rule.struct_size)
+    }
   }
   return (result, HostProgress(callback: found.progress, context: found.progress_context))
 }
 
-private func rule(_ pointer: UnsafePointer<ditq_layer_rule>, _ name: String) throws(DitqError) -> LayerRule {
-  guard let found = try options(pointer, name) else { throw DitqError(.invalidArgument, "\(name): NULL found") }
-  return try LayerRule(
+private func layerRule(_ found: ditq_layer_rule, _ name: String) throws(DitqError) -> LayerRule {
+  try LayerRule(
     pattern: String(bytes: try required(found.pattern, "\(name).pattern")),
     weightBits: found.weight_bits == 0 ? nil : Int(found.weight_bits),
     weightGroup: found.weight_group == -1 ? nil : Int(found.weight_group),
