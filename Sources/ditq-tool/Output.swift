@@ -23,6 +23,8 @@ enum Output {
 
   /// The same with what `produce` appends piece by piece.
   static func write(to path: String, _ produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
+    var found = stat()
+    if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFREG { return try writeToDevice(path, produce) }
     var template = Array("\(path).XXXXXX".utf8CString)
     let descriptor = mkstemp(&template)
     guard descriptor >= 0 else { throw failure(path, errno) }
@@ -39,6 +41,14 @@ enum Output {
       unlink(template)
       throw error
     }
+  }
+
+  /// A pipe or device is written to as it is: it must not be replaced.
+  private static func writeToDevice(_ path: String, _ produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
+    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure(path, errno) }
+    defer { close(descriptor) }
+    try produce { bytes in try append(bytes, to: descriptor, path) }
   }
 
   private static func append(_ bytes: UnsafeRawBufferPointer, to descriptor: Int32, _ path: String) throws {
