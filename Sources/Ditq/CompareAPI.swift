@@ -12,16 +12,14 @@ public func ditq_compare(
     let reference = try object(reference, Model.self, "reference"), model = try object(model, Model.self, "model")
     let report = try required(report, "report")
     let (values, progress) = try compareOptions(options)
-    let result = try compare(reference, model, values) { progress.tell($0, $1, $2, $3, $4) }
-    _ = result.cStrings()
-    report.pointee = handle(result)
+    report.pointee = handle(try compare(reference, model, values) { progress.tell($0, $1, $2, $3, $4) })
   }
 }
 
 /// A field of 0 is its default.
 private func compareOptions(_ pointer: UnsafePointer<ditq_compare_options>?) throws(DitqError) -> (CompareOptions, HostProgress) {
   var result = CompareOptions()
-  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
+  guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
   if found.steps != 0 { result.steps = Int(found.steps) }
   if found.samples != 0 { result.samples = Int(found.samples) }
   result.threads = Int(found.threads)
@@ -36,13 +34,13 @@ private func compareOptions(_ pointer: UnsafePointer<ditq_compare_options>?) thr
 @c @implementation
 public func ditq_report_json(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
   guard let report = try? object(report, Report.self, "report") else { return cString("{}") }
-  return report.cStrings().json
+  return report.json
 }
 
 @c @implementation
 public func ditq_report_csv(_ report: OpaquePointer!) -> UnsafePointer<CChar>! {
   guard let report = try? object(report, Report.self, "report") else { return cString("") }
-  return report.cStrings().csv
+  return report.csv
 }
 
 @c @implementation

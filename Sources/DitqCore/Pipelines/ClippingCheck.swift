@@ -10,24 +10,30 @@ extension Quantizer {
   /// Steps of the network on the way, about.
   private static let stepsAsked = 6
 
-  func checkRanges() throws(DitqError) {
+  func checkRanges(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     guard options.hasStaticRanges, !options.checkedSteps.isEmpty, weights.linears.contains(where: { $0.linear.ranges != nil }) else {
       return
     }
     let plan = plan(
       options.checkedSteps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples),
       stepsAsked: Quantizer.stepsAsked)
-    let guide = try eightBitGuide(), run = try CalibrationRun(guide, guide: guide, plan) { _, _ in }
+    let guide = try eightBitGuide(), pieces = source.pieces
+    var stepsTaken = 0
+    let run = try CalibrationRun(guide, guide: guide, plan) { done, total throws(DitqError) in
+      stepsTaken = total
+      try progress(done, total + pieces.count)
+    }
     let steps = run.timesteps.count
     var shares = [[ClippedShare]](repeating: [ClippedShare](repeating: ClippedShare(), count: steps), count: layers.count)
     let linears = weights.linears
-    for piece in source.pieces {
+    for (index, piece) in pieces.enumerated() {
       run.run(piece) { [self] step, number, _, rows, x in
         guard let ranges = linears[number].linear.ranges else { return }
         let bin = weights.bins.number(of: run.timesteps[step])
         shares[number][step].add(
           x, rows: rows, foldings[number].balance?.inputFactors, ranges[bin], inputs: linears[number].linear.inputs, pool)
       }
+      try progress(stepsTaken + index + 1, stepsTaken + pieces.count)
     }
     record.checkedTimesteps = run.timesteps
     record.clipped = (0..<steps).map { step in

@@ -34,6 +34,7 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
     }
   }
   try run.compareDecoders()
+  run.report.finish()
   return run.report
 }
 
@@ -45,7 +46,6 @@ private func check(_ reference: Model, _ model: Model, _ options: CompareOptions
   else { throw DitqError(.invalidArgument, "model: the architecture of the reference expected, another one found") }
   for (name, value, range) in [
     ("steps", options.steps, 1...min(reference.sampling.trainSteps, model.sampling.trainSteps)), ("samples", options.samples, 1...100_000),
-    ("threads", options.threads, 0...SessionOptions.threadLimit),
   ] where !range.contains(value) {
     throw DitqError(.invalidArgument, "\(name): \(range.lowerBound) to \(range.upperBound) expected, \(value) found")
   }

@@ -6,7 +6,7 @@ import CKernels
 
 final class DecoderMoments {
   private static let seed: UInt64 = 2_000_000
-  /// Pixels that are looked at in each image, at most, and in all images at a latent's resolution, at least.
+  /// At most so many pixels of an image are looked at; there are images until `least` pixels of latents have been.
   private static let samples = 512
   private static let least = 2048
   /// Rows at a time.
@@ -19,8 +19,8 @@ final class DecoderMoments {
   private let session: Session
   private let room: Block
 
-  init(_ source: Model, _ decoder: VAEDecoder, _ plan: [Int], threads: Int) throws(DitqError) {
-    self.plan = plan
+  /// A convenience initializer, as memory and threads may not be there: see Block.
+  convenience init(_ source: Model, _ decoder: VAEDecoder, _ plan: [Int], threads: Int) throws(DitqError) {
     var options = SessionOptions()
     options.threads = threads
     let widths = plan.map { number in [32, 16, 8, 4].first { decoder.convolutions[number].convolution.inputs % $0 == 0 }! }
@@ -35,14 +35,17 @@ final class DecoderMoments {
       }
       moments.append(groups)
     }
-    (self.widths, self.moments) = (widths, moments)
-    room = try Block(byteCount: (DecoderMoments.rows + 1) * 9 * largest * 4, from: .system, for: "decoder calibration")
-    session = try Session(source, options)
-    try run(source.config, decoder)
+    self.init(
+      plan, moments, widths, try Session(source, options),
+      try Block(byteCount: (DecoderMoments.rows + 1) * 9 * largest * 4, from: .system, for: "decoder calibration"))
+  }
+
+  private init(_ plan: [Int], _ moments: [[SecondMoments]], _ widths: [Int], _ session: Session, _ room: Block) {
+    (self.plan, self.moments, self.widths, self.session, self.room) = (plan, moments, widths, session, room)
   }
 
   /// Decodes images of normal latents.
-  private func run(_ config: DiTConfig, _ decoder: VAEDecoder) throws(DitqError) {
+  func run(_ config: DiTConfig, _ decoder: VAEDecoder) throws(DitqError) {
     guard let workspace = session.workspace.decoder else { preconditionFailure("a session of a model with a decoder has room for it") }
     let latents = try Block(byteCount: config.latentCount * 4, from: .system, for: "latents")
     var forward = VAEForward(decoder: decoder, workspace: workspace, executor: session.executor, latentSize: config.latentSize)

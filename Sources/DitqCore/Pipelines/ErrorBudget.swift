@@ -15,7 +15,7 @@ extension Quantizer {
     var spread = options
     spread.calibrationSteps = min(Quantizer.measuredSteps, options.calibrationTotalSteps)
     let plan = plan(spread.steps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples))
-    let run = try CalibrationRun(source, guide: eightBitGuide(), plan) { _, _ in }
+    let run = try CalibrationRun(source, guide: eightBitGuide(), plan, progress: progress)
     let meter = OutputMeter(run)
     for _ in 0..<2 {
       guard meter.measure(weights).decibels < options.errorBudget else { break }
@@ -27,7 +27,7 @@ extension Quantizer {
   /// One layer with more bits.
   private struct Candidate {
     let number: Int
-    let layer: (linear: Linear, blocks: [Block])
+    let layer: (linear: Linear, block: Block?)
     /// Noise that it takes away, and that for each byte.
     let gain: Double
     let worth: Double
@@ -52,8 +52,7 @@ extension Quantizer {
     let most = before.noise(at: options.errorBudget)
     var promised = before.noise
     for candidate in candidates {
-      for block in candidate.layer.blocks { replace(candidate.number, (candidate.layer.linear, block)) }
-      if candidate.layer.blocks.isEmpty { restore(candidate.number, candidate.layer.linear) }
+      replace(candidate.number, candidate.layer)
       record.raise(layers[candidate.number].name, to: candidate.layer.linear.integers?.bits ?? 32)
       promised -= candidate.gain
       guard promised <= most else { continue }
@@ -64,18 +63,18 @@ extension Quantizer {
   }
 
   /// A layer at its next number of bits; nil where it is in float.
-  private func raised(_ number: Int) throws(DitqError) -> (linear: Linear, blocks: [Block])? {
+  private func raised(_ number: Int) throws(DitqError) -> (linear: Linear, block: Block?)? {
     let present = weights[number], layer = layers[number]
     guard let integers = present.integers else { return nil }
     if integers.bits == 8 {
-      guard !foldings[number].isEmpty else { return (layer.linear, []) }
+      guard !foldings[number].isEmpty else { return (layer.linear, nil) }
       let (linear, block) = try floatLayer(layer, foldings[number], kernels)
-      return (linear, [block])
+      return (linear, block)
     }
     let plan = LayerPlan(format: WeightFormat(bits: 8, group: 0, method: .round), activationBits: present.activationBits)
     let ranges = present.ranges.map { ranges in (0..<weights.bins.timesteps.count).map { ranges[$0] } }
     let (linear, block) = try quantizedLayer(layer, plan, foldings[number], ranges, nil, pool, kernels)
-    return (linear, [block])
+    return (linear, block)
   }
 }
 

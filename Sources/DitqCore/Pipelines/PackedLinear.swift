@@ -42,16 +42,19 @@ package final class PackedLinear {
       }
     }
     var measure = Arena()
-    _ = PackedLinear.reserve(&measure, outputs, inputs, format)
+    let (packed, _, _) = PackedLinear.reserve(&measure, outputs, inputs, format)
+    var room: (PanelRoom, Block)?
+    if case .integers(let weights) = packed { room = try DitqCore.reserve("linear") { PanelRoom(&$0, weights, spreads: false) } }
     self.init(
-      StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), bias, format, options.activationRange,
+      StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), bias, format, options.activationRange, room?.0,
       try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear"),
       try InstructionSet.best(limit: options.isaLimit))
+    withExtendedLifetime(room) {}
   }
 
   private init(
-    _ source: StoredMatrix, _ bias: UnsafePointer<Float>?, _ format: WeightFormat, _ activationRange: ClosedRange<Float>?, _ memory: Block,
-    _ instructionSet: InstructionSet
+    _ source: StoredMatrix, _ bias: UnsafePointer<Float>?, _ format: WeightFormat, _ activationRange: ClosedRange<Float>?,
+    _ room: PanelRoom?, _ memory: Block, _ instructionSet: InstructionSet
   ) {
     (outputs, inputs, self.memory, self.instructionSet) = (source.outputs, source.inputs, memory, instructionSet)
     var arena = Arena(memory.start)
@@ -64,7 +67,7 @@ package final class PackedLinear {
       linear.activations = .ranges(range)
     }
     self.linear = linear
-    fill(source, format)
+    fill(source, format, room)
   }
 
   private static func reserve(
@@ -75,11 +78,11 @@ package final class PackedLinear {
     return (.integers(IntegerWeights(&arena, outputs: outputs, inputs: inputs, bits: format.bits, group: format.group)), bias, range)
   }
 
-  private func fill(_ source: StoredMatrix, _ format: WeightFormat) {
+  private func fill(_ source: StoredMatrix, _ format: WeightFormat, _ room: PanelRoom?) {
     let kernels = instructionSet.kernels
     for panel in 0..<panelCount(outputs) {
       switch linear.weights {
-      case .integers(let integers): integers.fillPanel(panel, from: FoldedMatrix(source), format, nil, kernels)
+      case .integers(let integers): integers.fillPanel(panel, from: FoldedMatrix(source), format, nil, room!, kernels)
       case .packed(let panels):
         source.packPanel(panel, into: UnsafeMutablePointer(mutating: panels) + panel * panelColumns * inputs, kernels)
       case .stored: preconditionFailure("a packed linear has no stored weights")
@@ -91,10 +94,7 @@ package final class PackedLinear {
   @export(interface)
   package func apply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, threads: Int) throws(DitqError) {
     guard (1...16_777_216).contains(rows) else { throw DitqError(.invalidArgument, "rows: 1 to 16777216 expected, \(rows) found") }
-    guard (0...SessionOptions.threadLimit).contains(threads) else {
-      throw DitqError(.invalidArgument, "threads: 0 to \(SessionOptions.threadLimit) expected, \(threads) found")
-    }
-    let threads = threads == 0 ? availableCPUs() : threads
+    let threads = try ThreadPool.threads(threads)
     let isOurs = isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
     defer { if isOurs { isTaken.store(false, ordering: .releasing) } }
     var found = isOurs ? bench : nil

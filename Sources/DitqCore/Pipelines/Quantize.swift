@@ -19,7 +19,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   try quantizer.quantizeLayers { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.quantizeDecoder { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.meetBudget { done, total throws(DitqError) in try tell(.quantize, done, total) }
-  try quantizer.checkRanges()
+  try quantizer.checkRanges { done, total throws(DitqError) in try tell(.calibrate, done, total) }
   return quantizer.result
 }
 
@@ -37,9 +37,11 @@ final class Quantizer {
   var decoder: VAEDecoder?
   /// Numbers of the decoder's convolutions that become integers.
   let decoderPlan: [Int]
-  var memory: [Block] = []
+  /// Of each layer that has memory of its own, and of the decoder's.
+  private var layerMemory: [Block?]
+  var decoderMemory: [Block] = []
   var record = CalibrationRecord()
-  /// The source in 8 bits, whose sampling runs are calibrated on, and the run; nil where nothing has to be calibrated.
+  /// The source in 8 bits, whose sampling run makes the latents, and the run itself. Nil where nothing has to be calibrated.
   private var guide: Model?
   private var calibration: CalibrationRun?
 
@@ -47,7 +49,7 @@ final class Quantizer {
     let layers = source.dit.linears
     self.init(
       source, options, layers, try options.plans(layers), try options.decoderPlan(source.decoder),
-      try ThreadPool(threads: options.threads == 0 ? availableCPUs() : options.threads), try InstructionSet.best(limit: 0).kernels)
+      try ThreadPool(threads: ThreadPool.threads(options.threads)), try InstructionSet.best(limit: 0).kernels)
   }
 
   private init(
@@ -59,10 +61,15 @@ final class Quantizer {
     (self.pool, self.kernels) = (pool, kernels)
     weights = source.dit
     foldings = [LayerFolding](repeating: LayerFolding(), count: layers.count)
+    layerMemory = [Block?](repeating: nil, count: layers.count)
     (record.activations, record.weights) = (options.activations.name, options.methodName(plans))
   }
 
-  var result: Model { Model(source, weights: weights, decoder: decoder, in: memory, format: options.summary, calibration: record.json) }
+  var result: Model {
+    Model(
+      source, weights: weights, decoder: decoder, in: layerMemory.compactMap { $0 } + decoderMemory, format: options.summary,
+      calibration: record.json)
+  }
 
   // MARK: - Calibrating
 
@@ -129,7 +136,8 @@ final class Quantizer {
         if let plan = plans[number] {
           try replace(number, plan, observations[number - numbers.lowerBound])
         } else if !foldings[number].isEmpty {
-          try replaceFolded(number)
+          let (linear, block) = try floatLayer(layers[number], foldings[number], kernels)
+          replace(number, (linear, block))
         }
         try progress(number + 1, layers.count + decoderPlan.count)
       }
@@ -147,7 +155,9 @@ final class Quantizer {
       if let plan = plans[number], needsInputs(plan) {
         let inputs = layers[number].linear.inputs
         let bins = options.activations == .fixedPerStep ? run.timesteps.count : 1
-        observation.activations = try ActivationObserver(inputs: inputs, bins: bins, threads: pool.threads)
+        if plan.activationBits == 8 && options.looksForExtremes {
+          observation.activations = try ActivationObserver(inputs: inputs, bins: bins, threads: pool.threads)
+        }
         if plan.format.method == .spread {
           observation.moments = try SecondMoments(inputs: inputs, rows: run.largestRows, threads: pool.threads)
         }
@@ -193,18 +203,12 @@ final class Quantizer {
     let spreading = try observation.moments.map { moments throws(DitqError) in
       try ErrorSpreading(moments.values, inputs: moments.inputs, factors: factors, pool)
     }
-    try replace(number, quantizedLayer(layers[number], plan, foldings[number], ranges, spreading, pool, kernels))
+    let (linear, block) = try quantizedLayer(layers[number], plan, foldings[number], ranges, spreading, pool, kernels)
+    replace(number, (linear, block))
   }
 
-  func replaceFolded(_ number: Int) throws(DitqError) {
-    try replace(number, floatLayer(layers[number], foldings[number], kernels))
-  }
-
-  /// Puts a layer back to what it was.
-  func restore(_ number: Int, _ linear: Linear) { weights[number] = linear }
-
-  func replace(_ number: Int, _ layer: (linear: Linear, block: Block)) {
-    weights[number] = layer.linear
-    memory.append(layer.block)
+  /// The layer's memory is nil where its weights are the source's.
+  func replace(_ number: Int, _ layer: (linear: Linear, block: Block?)) {
+    (weights[number], layerMemory[number]) = (layer.linear, layer.block)
   }
 }

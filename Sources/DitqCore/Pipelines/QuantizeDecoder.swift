@@ -32,6 +32,7 @@ extension Quantizer {
     if options.method == .round { method = .round }
     if options.method == .leastSquares { method = .leastSquares }
     let moments = method == .spread ? try DecoderMoments(source, decoder, decoderPlan, threads: pool.threads) : nil
+    try moments?.run(source.config, decoder)
     for (index, number) in decoderPlan.enumerated() {
       let spreading = try moments?.spreading(index, pool)
       decoder.convolutions[number].convolution = try quantized(decoder.convolutions[number], method, spreading)
@@ -59,7 +60,7 @@ extension Quantizer {
     let result = try quantizedLayer(
       NamedLinear(name: layer.name, linear: linear), plan, LayerFolding(), nil, spreading, pool, kernels)
     withExtendedLifetime(rows) {}
-    memory.append(result.block)
+    decoderMemory.append(result.block)
     return Convolution(
       inputs: source.inputs, outputs: source.outputs, size: source.size, weights: .integers(result.linear.integers!), bias: source.bias)
   }

@@ -56,7 +56,7 @@ package struct QuantizeOptions {
   package init() {}
 
   /// Far from the seeds that people generate and compare with.
-  package static let standardSeed: UInt64 = 1_000_000
+  static let standardSeed: UInt64 = 1_000_000
 }
 
 extension QuantizeOptions {
@@ -66,7 +66,7 @@ extension QuantizeOptions {
     }
     let trainSteps = source.sampling.trainSteps
     for (name, value, range) in [
-      ("threads", threads, 0...SessionOptions.threadLimit), ("calibration_total_steps", calibrationTotalSteps, 1...trainSteps),
+      ("calibration_total_steps", calibrationTotalSteps, 1...trainSteps),
       ("calibration_steps", calibrationSteps, 1...max(1, min(1000, calibrationTotalSteps))),
       ("calibration_samples", calibrationSamples, 1...4096),
     ] where !range.contains(value) {

@@ -15,13 +15,17 @@ func quantizedLayer(
       LayerVectors(&arena, source, folding, ranges)
     )
   }
+  let (rooms, working) = try reserve(layer.name) { arena in
+    (0..<pool.threads).map { _ in PanelRoom(&arena, parts.0, spreads: spreading != nil) }
+  }
   var rowsTooLarge = [Int?](repeating: nil, count: pool.threads)
   rowsTooLarge.withUnsafeMutableBufferPointer { rows in
     pool.run(
       FillJob(
-        matrix: FoldedMatrix(matrix, folding), integers: parts.0, format: plan.format, spreading: spreading, kernels: kernels,
+        matrix: FoldedMatrix(matrix, folding), integers: parts.0, format: plan.format, spreading: spreading, rooms: rooms, kernels: kernels,
         rowsTooLarge: rows.baseAddress!))
   }
+  withExtendedLifetime(working) {}
   if let row = rowsTooLarge.compactMap({ $0 }).first {
     throw DitqError(.malformed, "\(layer.name).weight: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
   }
@@ -44,7 +48,8 @@ func floatLayer(_ layer: NamedLinear, _ folding: LayerFolding, _ kernels: ditqk_
   return (parts.1.linear(.stored(stored), source, folding), block)
 }
 
-private func reserve<T>(_ name: String, _ body: (inout Arena) -> T) throws(DitqError) -> (T, Block) {
+/// Memory from the system, cut by `body`, which is called for the size too.
+func reserve<T>(_ name: String, _ body: (inout Arena) -> T) throws(DitqError) -> (T, Block) {
   var measure = Arena()
   _ = body(&measure)
   let block = try Block(byteCount: try measure.checkedSize(name), from: .system, for: name)
@@ -83,13 +88,14 @@ private struct FillJob: ParallelJob {
   let integers: IntegerWeights
   let format: WeightFormat
   let spreading: ErrorSpreading?
+  let rooms: [PanelRoom]
   let kernels: ditqk_kernels
   /// Of each thread, which ends at the first.
   let rowsTooLarge: UnsafeMutablePointer<Int?>
 
   func run(part: Int, of parts: Int) {
     for panel in share(of: panelCount(integers.outputs), part: part, of: parts) {
-      rowsTooLarge[part] = integers.fillPanel(panel, from: matrix, format, spreading, kernels)
+      rowsTooLarge[part] = integers.fillPanel(panel, from: matrix, format, spreading, rooms[part], kernels)
       if rowsTooLarge[part] != nil { return }
     }
   }

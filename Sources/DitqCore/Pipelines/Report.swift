@@ -15,7 +15,7 @@ package final class Report {
   /// [step][layer], layers in the order of `layers`.
   private var measures: [[LayerMeasure]]
   private let sizes: (reference: Int, model: Int)
-  /// Made when the comparison is finished, and alive as long as the report.
+  /// C strings, made when the comparison is finished and alive as long as the report.
   private var texts: [UnsafeMutablePointer<CChar>] = []
 
   init(_ reference: Model, _ model: Model, _ options: CompareOptions, timesteps: [Float]) {
@@ -67,12 +67,11 @@ package final class Report {
 
   // MARK: - Texts
 
-  /// The two texts as C strings that live as long as the report.
-  @export(interface)
-  package func cStrings() -> (json: UnsafePointer<CChar>, csv: UnsafePointer<CChar>) {
-    if texts.isEmpty { texts = [copied(json), copied(csv)] }
-    return (UnsafePointer(texts[0]), UnsafePointer(texts[1]))
-  }
+  package var json: UnsafePointer<CChar> { UnsafePointer(texts[0]) }
+  package var csv: UnsafePointer<CChar> { UnsafePointer(texts[1]) }
+
+  /// Makes the texts: nothing is added any more.
+  func finish() { texts = [copied(jsonText), copied(csvText)] }
 
   private func copied(_ text: String) -> UnsafeMutablePointer<CChar> {
     let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.utf8.count + 1)
@@ -81,7 +80,7 @@ package final class Report {
     return copy
   }
 
-  private var json: String {
+  private var jsonText: String {
     let steps = Double(max(1, takenSteps))
     var text = "{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)"
     text += ", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)"
@@ -101,7 +100,7 @@ package final class Report {
     return text + "]}"
   }
 
-  private var csv: String {
+  private var csvText: String {
     var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds\n"
     for step in 0..<options.steps {
       for (index, layer) in layers.enumerated() {

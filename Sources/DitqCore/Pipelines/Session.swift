@@ -7,7 +7,7 @@ import Synchronization
 package struct SessionOptions {
   /// 0 = every CPU this process may use.
   package var threads = 0
-  /// 0 = 1.
+  /// Images denoised together; 0 = 1.
   package var batchLimit = 0
   package var isaLimit: Int32 = 0
   package var allocator = Allocator.system
@@ -15,7 +15,6 @@ package struct SessionOptions {
   package var arenaSize = 0
   package init() {}
 
-  static let threadLimit = 1024
   static let batchLimitLimit = 4096
 }
 
@@ -26,13 +25,10 @@ private struct Plan {
   let instructionSet: InstructionSet
 
   init(_ options: SessionOptions) throws(DitqError) {
-    guard (0...SessionOptions.threadLimit).contains(options.threads) else {
-      throw DitqError(.invalidArgument, "threads: 0 to \(SessionOptions.threadLimit) expected, \(options.threads) found")
-    }
+    threads = try ThreadPool.threads(options.threads)
     guard (0...SessionOptions.batchLimitLimit).contains(options.batchLimit) else {
       throw DitqError(.invalidArgument, "batch_limit: 0 to \(SessionOptions.batchLimitLimit) expected, \(options.batchLimit) found")
     }
-    threads = options.threads == 0 ? min(availableCPUs(), SessionOptions.threadLimit) : options.threads
     batchLimit = max(1, options.batchLimit)
     instructionSet = try InstructionSet.best(limit: options.isaLimit)
   }
@@ -94,7 +90,7 @@ package final class Session {
     timings = Timings()
   }
 
-  /// Ends the call in progress soon. Does nothing on an idle session, because each call begins by taking this back.
+  /// Ends the call in progress soon. Does nothing on an idle session, because each call starts by clearing this flag.
   @export(interface)
   package func cancel() { isCancelled.store(true, ordering: .relaxed) }
 

@@ -11,6 +11,9 @@ protocol ParallelJob {
 
 /// Owns the threads: they end with it.
 final class ThreadPool {
+  /// The most that a call may have.
+  static let limit = 1024
+
   let threads: Int
   private let crew: Crew
   private let workers: [pthread_t]
@@ -18,6 +21,12 @@ final class ThreadPool {
 
   /// False in a child of fork: threads do not come along, so there is nobody to give work to or to wait for.
   var hasItsThreads: Bool { threads == 1 || getpid() == process }
+
+  /// The threads of a call that asks for so many, 0 = every CPU this process may use.
+  static func threads(_ asked: Int) throws(DitqError) -> Int {
+    guard (0...limit).contains(asked) else { throw DitqError(.invalidArgument, "threads: 0 to \(limit) expected, \(asked) found") }
+    return asked == 0 ? min(availableCPUs(), limit) : asked
+  }
 
   /// A convenience initializer, as a thread may not start: see Block.
   convenience init(threads: Int) throws(DitqError) {

@@ -21,11 +21,11 @@ struct ErrorSpreading {
   init(_ parts: [ErrorSpreading], width: Int) { (groups, self.width) = (parts.flatMap { $0.groups }, width) }
 
   /// Rows [count][inputs], so many floats apart, to the values whose levels are to be taken, by the scales [count][scale groups].
-  func adjust(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
-    guard groups.count > 1 else { return groups[0].adjust(rows, stride: stride, count: count, scales, group: group) }
-    let inputs = groups[0].inputs
-    let part = UnsafeMutablePointer<Float>.allocate(capacity: count * inputs)
-    defer { part.deallocate() }
+  func adjust(
+    _ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int, _ room: PanelRoom
+  ) {
+    guard groups.count > 1 else { return groups[0].adjust(rows, stride: stride, count: count, scales, group: group, room.errors) }
+    let inputs = groups[0].inputs, part = room.part
     for (index, member) in groups.enumerated() {
       func forEachRun(_ body: (_ inLayer: UnsafeMutablePointer<Float>, _ inGroup: UnsafeMutablePointer<Float>) -> Void) {
         for row in 0..<count {
@@ -35,7 +35,7 @@ struct ErrorSpreading {
         }
       }
       forEachRun { $1.update(from: $0, count: width) }
-      member.adjust(part, stride: inputs, count: count, scales, group: inputs)
+      member.adjust(part, stride: inputs, count: count, scales, group: inputs, room.errors)
       forEachRun { $0.update(from: $1, count: width) }
     }
   }
@@ -84,9 +84,10 @@ private struct InputGroup {
   }
 
   /// Rows [count][inputs], so many floats apart, to the values whose levels are to be taken, by the scales [count][groups].
-  func adjust(_ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int) {
-    let errors = UnsafeMutablePointer<Float>.allocate(capacity: count * inputs)
-    defer { errors.deallocate() }
+  func adjust(
+    _ rows: UnsafeMutablePointer<Float>, stride: Int, count: Int, _ scales: UnsafePointer<WeightScale>, group: Int,
+    _ errors: UnsafeMutablePointer<Float>
+  ) {
     let groups = (inputs + group - 1) / group
     for j in 0..<inputs {
       let share = UnsafePointer(shares + j * inputs)

@@ -70,6 +70,26 @@ struct WeightScale {
   private static func rounded(_ x: Float) -> Float { (x + 12_582_912) - 12_582_912 }
 }
 
+/// What a thread works in while it fills panels.
+struct PanelRoom {
+  /// Floats of a row, a multiple of 16.
+  fileprivate let stride: Int
+  fileprivate let rows: UnsafeMutablePointer<Float>
+  /// [panelColumns][groups].
+  fileprivate let scales: UnsafeMutablePointer<WeightScale>
+  /// Where errors are spread, a group's inputs of each row, and the errors: as many as the rows.
+  let part: UnsafeMutablePointer<Float>
+  let errors: UnsafeMutablePointer<Float>
+
+  init(_ arena: inout Arena, _ weights: IntegerWeights, spreads: Bool) {
+    stride = (weights.inputs + 15) & ~15
+    rows = arena.floats(panelColumns, stride)
+    scales = arena.reserve(WeightScale.self, panelColumns, weights.groups)
+    let spread = spreads ? panelColumns : 0
+    (part, errors) = (arena.floats(spread, stride), arena.floats(spread, stride))
+  }
+}
+
 extension IntegerWeights {
   /// As options count it: inputs that share a scale, 0 = the whole row. The zero points of a row of 4 bits are all in the middle; those of one
   /// group of as many inputs are not.
@@ -82,15 +102,10 @@ extension IntegerWeights {
   /// has a weight too large, or none that is a number: then nothing is written.
   @discardableResult
   func fillPanel(
-    _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ kernels: ditqk_kernels
+    _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ room: PanelRoom,
+    _ kernels: ditqk_kernels
   ) -> Int? {
-    let columns = min(panelColumns, outputs - index * panelColumns), stride = (inputs + 15) & ~15
-    let rows = UnsafeMutablePointer<Float>.allocate(capacity: columns * stride)
-    let chosen = UnsafeMutablePointer<WeightScale>.allocate(capacity: columns * groups)
-    defer {
-      rows.deallocate()
-      chosen.deallocate()
-    }
+    let columns = min(panelColumns, outputs - index * panelColumns), stride = room.stride, rows = room.rows, chosen = room.scales
     for column in 0..<columns {
       let row = rows + column * stride
       matrix.copyRow(index * panelColumns + column, to: row, kernels)
@@ -101,7 +116,7 @@ extension IntegerWeights {
         (chosen + column * groups + number).initialize(to: WeightScale(row + start, min(group, inputs - start), format, kernels))
       }
     }
-    spreading?.adjust(rows, stride: stride, count: columns, chosen, group: group)
+    spreading?.adjust(rows, stride: stride, count: columns, chosen, group: group, room)
     pack(index, rows, stride, columns, chosen, hasZeroPoint: format.hasZeroPoint, kernels)
     return nil
   }

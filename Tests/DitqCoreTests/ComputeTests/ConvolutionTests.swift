@@ -149,10 +149,7 @@ extension Case {
       var arena = Arena(memory.floats)
       let weights = IntegerWeights(&arena, outputs: outputs, inputs: convolution.depth, bits: 8, group: 0)
       let matrix = StoredMatrix(floats: rows.floats, outputs: outputs, inputs: convolution.depth)
-      for panel in 0..<panelCount(outputs) {
-        weights.fillPanel(
-          panel, from: FoldedMatrix(matrix), WeightFormat(bits: 8, group: 0, method: .round), nil, instructionSets()[0].kernels)
-      }
+      weights.fill(from: matrix, WeightFormat(bits: 8, group: 0, method: .round))
       defer { withExtendedLifetime((rows, memory)) {} }
       let result = Convolution(inputs: inputs, outputs: outputs, size: size, weights: .integers(weights), bias: convolution.bias)
       return try body(result, weights)

@@ -59,7 +59,9 @@ private struct Problem {
     for i in 0..<inputs { for j in i + 1..<max(i + 1, inputs) { lower[i * inputs + j] = .nan } }
     let spreading = try ErrorSpreading(lower, inputs: inputs, factors: factors, try ThreadPool(threads: threads))
     let adjusted = Buffer(weights.values)
-    spreading.adjust(adjusted.floats, stride: inputs, count: rows, scales, group: group)
+    var measure = Arena()
+    let packed = IntegerWeights(&measure, outputs: rows, inputs: inputs, bits: format.bits, group: format.group)
+    packed.withPanelRoom(spreads: true) { spreading.adjust(adjusted.floats, stride: inputs, count: rows, scales, group: group, $0) }
     #expect(adjusted.isIntact)
     return (0..<rows * inputs).map { scaleAt($0 / inputs, $0 % inputs).level(adjusted.floats[$0]) }
   }

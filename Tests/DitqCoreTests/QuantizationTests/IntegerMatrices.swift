@@ -150,7 +150,7 @@ final class PackedWeights {
     self.init(outputs: matrix.rows, inputs: matrix.columns, bits: format.bits, group: format.group)
     let source = Buffer(matrix.values)
     let stored = StoredMatrix(floats: source.floats, outputs: matrix.rows, inputs: matrix.columns)
-    for panel in 0..<panelCount(matrix.rows) { weights.fillPanel(panel, from: FoldedMatrix(stored), format, nil, set.kernels) }
+    weights.fill(from: stored, format, set)
     #expect(memory.isIntact && source.isIntact)
   }
 
@@ -203,4 +203,26 @@ final class PackedIntegerRows {
   var scales: [Float] { Array(UnsafeBufferPointer(start: rows.scales, count: rows.rows)) }
   var zeros: [Float] { Array(UnsafeBufferPointer(start: rows.zeros, count: rows.rows)) }
   var isIntact: Bool { memory.isIntact }
+}
+
+extension IntegerWeights {
+  /// Quantizes a matrix without GPTQ. Answers as fillPanel does.
+  @discardableResult
+  func fill(from matrix: StoredMatrix, _ format: WeightFormat, _ set: InstructionSet = instructionSets()[0]) -> Int? {
+    withPanelRoom(spreads: false) { room in
+      for panel in 0..<panelCount(outputs) {
+        if let row = fillPanel(panel, from: FoldedMatrix(matrix), format, nil, room, set.kernels) { return row }
+      }
+      return nil
+    }
+  }
+
+  func withPanelRoom<R>(spreads: Bool, _ body: (PanelRoom) -> R) -> R {
+    var measure = Arena()
+    _ = PanelRoom(&measure, self, spreads: spreads)
+    let memory = Buffer(count: measure.peak / 4)
+    var arena = Arena(memory.floats)
+    defer { #expect(memory.isIntact) }
+    return body(PanelRoom(&arena, self, spreads: spreads))
+  }
 }

@@ -135,6 +135,6 @@ struct WeightScaleTests {
   private func firstTooLarge(_ matrix: Matrix) -> Int? {
     let packed = PackedWeights(quantizing: Matrix.random(matrix.rows, matrix.columns, 2), formats[0]), source = Buffer(matrix.values)
     let stored = StoredMatrix(floats: source.floats, outputs: matrix.rows, inputs: matrix.columns)
-    return packed.weights.fillPanel(0, from: FoldedMatrix(stored), formats[0], nil, instructionSets()[0].kernels)
+    return packed.weights.fill(from: stored, formats[0])
   }
 }
