@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -364,3 +365,72 @@ def test_a_picture_of_any_buffer_is_saved(tmp_path, kind):
     pixels = kind(bytes(range(48)))
     ditq.Image(pixels, 4, 4, 3).save(tmp_path / "a.png")
     assert png_decode((tmp_path / "a.png").read_bytes())[0].tobytes() == bytes(range(48))
+
+
+# ---- What is not meant is not done ----
+
+
+def test_a_quantized_model_holds_the_bytes_that_its_source_was_made_of():
+    quantized = ditq.quantize(ditq.Model(EMOJI.read_bytes()))
+    gc.collect()
+    with ditq.quantize(ditq.Model(EMOJI)) as expected:
+        assert quantized.generate(0, seed=1, steps=2).tobytes() == expected.generate(0, seed=1, steps=2).tobytes()
+
+
+def test_what_a_rule_does_not_mention_stays_as_the_options_say():
+    source = ditq.Model(EMOJI)
+    sizes = [
+        ditq.quantize(source, weight_bits=4, weight_method="round", rules=[{"pattern": "blocks.*.attn.*", "activation_bits": 32} | more]).info.weights_size
+        for more in ({}, {"weight_group": 128}, {"weight_group": 0})
+    ]
+    assert sizes[0] == sizes[1] > sizes[2]
+
+
+@pytest.mark.parametrize("rule, error", [({"pattern": "*", "bits": 4}, TypeError), ({"weight_bits": 4}, KeyError), ({"pattern": "*\0", "weight_bits": 4}, ValueError)])
+def test_a_rule_of_unknown_words_is_refused(rule, error):
+    with pytest.raises(error, match=r"'bits'|'pattern'|null"):
+        ditq.quantize(ditq.Model(EMOJI), rules=[rule])
+
+
+@pytest.mark.parametrize("call", [
+    lambda model: model.generate(2**32), lambda model: model.label(-(2**40)), lambda model: model.class_name(2**32), lambda model: model.generate(0, steps=2**32 + 1),
+    lambda model: model.session(threads=2**32 + 1), lambda model: ditq.quantize(model, weight_bits=2**32 + 8), lambda model: model.generate(0, seed=[-1]),
+])  # fmt: skip
+def test_numbers_that_c_would_cut_are_refused(emoji, call):
+    with pytest.raises(ValueError, match=r"a number from .* expected, -?\d+ found"):
+        call(emoji)
+
+
+@pytest.mark.parametrize("call", [
+    lambda model: model.generate(0, seed=[1.7]), lambda model: model.generate(0, seed="7"), lambda model: model.generate(b"red"), lambda model: model.generate(0, steps=20.5),
+])  # fmt: skip
+def test_what_is_no_number_is_not_made_one(emoji, call):
+    with pytest.raises(TypeError, match="expected"):
+        call(emoji)
+
+
+def test_a_null_character_does_not_end_a_text(emoji, tmp_path):
+    image = emoji.generate(0, steps=1)
+    for call in (
+        lambda: ditq.Model(str(EMOJI) + "\0x"), lambda: image.save(str(tmp_path / "a.png") + "\0x"), lambda: emoji.label("red apple\0x"),
+        lambda: ditq.Image(image.tobytes(), *image.shape, {"Title": "a\0b"}).png(),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="null"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_pickled(emoji):
+    images = emoji.generate([0, 1, 2], steps=1)
+    copies = pickle.loads(pickle.dumps(images))
+    assert np.array_equal(copies, images) and [copy.texts for copy in copies] == [image.texts for image in images]
+    assert pickle.loads(pickle.dumps(images[1])).png() == images[1].png()
+
+
+def test_a_run_knows_its_images_while_another_thread_steps_it(tiny):
+    run = tiny.run([0] * 5, steps=200)
+    stepping = threading.Thread(target=lambda: [run.step() for _ in range(200)])
+    stepping.start()
+    counts = {run.count for _ in range(1000)}
+    stepping.join()
+    assert counts == {5} and tiny.restore(run.save()).count == 5

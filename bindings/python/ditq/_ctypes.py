@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import operator
 import os
 import pathlib
+import site
 import sys
 from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char, c_char_p, c_double, c_float, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from enum import IntEnum
@@ -46,13 +48,48 @@ def number(kind: type[IntEnum], value: Union[str, int]) -> int:
 # ---- Structs ----
 
 
+INTEGERS = {c_int32: (-(1 << 31), (1 << 31) - 1), c_uint32: (0, (1 << 32) - 1), c_int64: (-(1 << 63), (1 << 63) - 1), c_uint64: (0, (1 << 64) - 1)}
+
+
+def integer(name: str, value: Any, kind: Any = c_int32) -> int:
+    """A number that C takes whole; ctypes would cut it."""
+    low, high = INTEGERS[kind]
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: a whole number expected, {value!r} found") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name}: a number from {low} to {high} expected, {number} found")
+    return number
+
+
+def text(value: Union[str, bytes]) -> bytes:
+    """A string that C takes whole, as UTF-8."""
+    encoded = value if isinstance(value, bytes) else value.encode("utf-8")
+    if b"\0" in encoded:
+        raise ValueError(f"a text without null characters expected, {value!r} found")
+    return encoded
+
+
+def path(value: Union[str, os.PathLike[str]]) -> bytes:
+    return text(os.fsencode(value))
+
+
 class Sized(Structure):
     """A struct of ditq.h: struct_size is filled in, everything else is 0."""
 
     def __init__(self, **fields):
-        super().__init__(**fields)
-        if "struct_size" not in fields:
-            self.struct_size = ctypes.sizeof(self)
+        super().__init__()
+        self.struct_size = ctypes.sizeof(self)
+        known = [name for name, *_ in self._fields_]
+        for name, value in fields.items():
+            if name not in known:
+                raise TypeError(f"{type(self).__name__}: one of {', '.join(known[1:])} expected, {name!r} found")
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        kind = dict(self._fields_).get(name)
+        super().__setattr__(name, integer(name, value, kind) if kind in INTEGERS else value)
 
 
 class Error(Sized):
@@ -214,11 +251,11 @@ NAME = "libditq.so.1"
 
 
 def candidates() -> list[str]:
-    """Where the library may be: what DITQ_LIBRARY names and nothing else; or beside this file, under Python's prefix, where the system looks."""
+    """Where the library may be: what DITQ_LIBRARY names and nothing else; or beside this file, under Python's prefix, in ~/.local, where the system looks."""
     named = os.environ.get("DITQ_LIBRARY")
     if named:
         return [os.path.abspath(named)]
-    return [str(pathlib.Path(__file__).with_name(NAME)), os.path.join(sys.prefix, "lib", NAME), NAME]
+    return [str(pathlib.Path(__file__).with_name(NAME)), *(os.path.join(prefix, "lib", NAME) for prefix in (sys.prefix, site.getuserbase())), NAME]
 
 
 def load() -> ctypes.CDLL:
@@ -316,22 +353,20 @@ def readable(view: memoryview) -> Any:
 
 
 def int32s(values: Iterable[int]) -> Any:
-    values = list(values)
-    return (c_int32 * len(values))(*values)
+    numbers = [integer("label", value) for value in values]
+    return (c_int32 * len(numbers))(*numbers)
 
 
 def uint64s(values: Iterable[int]) -> Any:
-    values = list(values)
-    for value in values:
-        if not 0 <= value < 1 << 64:
-            raise ValueError(f"a seed from 0 to 2**64 - 1 expected, {value} found")
-    return (c_uint64 * len(values))(*values)
+    numbers = [integer("seed", value, c_uint64) for value in values]
+    return (c_uint64 * len(numbers))(*numbers)
 
 
-def rules(values: Iterable[dict]) -> Any:
-    values = [value | {"pattern": value["pattern"].encode("utf-8")} for value in values]
-    return (LayerRule * len(values))(*(LayerRule(**value) for value in values))
+def rules(values: Iterable[dict[str, Any]]) -> Any:
+    """What a rule does not mention stays as the options say."""
+    found = [LayerRule(**{"weight_group": -1} | value | {"pattern": text(value["pattern"])}) for value in values]
+    return (LayerRule * len(found))(*found)
 
 
 def png_texts(texts: dict[str, str]) -> Any:
-    return (PngText * len(texts))(*(PngText(key.encode("latin-1"), text.encode("utf-8")) for key, text in texts.items()))
+    return (PngText * len(texts))(*(PngText(text(key.encode("latin-1")), text(value)) for key, value in texts.items()))

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Union
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Union, overload
 
 from . import _ctypes as api
 
@@ -43,6 +43,9 @@ class Image:
         """The pixels, row by row."""
         return self._pixels.tobytes()
 
+    def __reduce__(self) -> Any:
+        return Image, (self.tobytes(), *self.shape, self.texts)
+
     def _png_arguments(self) -> tuple[Any, ...]:
         return api.readable(self._pixels), self.width, self.height, self.channels, api.png_texts(self.texts), len(self.texts)
 
@@ -52,7 +55,7 @@ class Image:
 
     def save(self, path: Union[str, os.PathLike[str]]) -> None:
         """Writes a PNG file, whole or not at all. Raises `IOFailed`."""
-        api.call(api.lib.ditq_png_write, os.fsencode(path), *self._png_arguments())
+        api.call(api.lib.ditq_png_write, api.path(path), *self._png_arguments())
 
     def _repr_png_(self) -> bytes:
         return self.png()
@@ -61,7 +64,7 @@ class Image:
         return f"<ditq.Image {self.width}×{self.height}×{self.channels}{''.join(f', {key}: {text}' for key, text in self.texts.items())}>"
 
 
-class Images(Sequence):
+class Images(Sequence[Image]):
     """The pictures of one call, one after another in memory. A notebook shows them as a grid."""
 
     def __init__(self, pixels: Any, height: int, width: int, channels: int, texts: Sequence[Mapping[str, str]]):
@@ -73,8 +76,17 @@ class Images(Sequence):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Image: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Image]: ...
+
+    def __getitem__(self, index):
         return self._images[index]
+
+    def __reduce__(self) -> Any:
+        return Images, (self._pixels.tobytes(), *self._shape[1:], [image.texts for image in self])
 
     def __iter__(self) -> Iterator[Image]:
         return iter(self._images)

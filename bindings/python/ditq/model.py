@@ -25,6 +25,8 @@ BATCH_LIMIT = 8  # images that a model's own session denoises together
 
 def as_several(labels: Union[Label, Sequence[Label]]) -> tuple[Sequence[Label], bool]:
     """Classes as a sequence, and whether it was one class alone."""
+    if isinstance(labels, bytes):
+        raise TypeError(f"a class by its name, number or None expected, {labels!r} found")
     if labels is None or isinstance(labels, (str, int, numbers.Integral)):
         return [labels], True
     return labels, False
@@ -73,7 +75,7 @@ class Model(Handle):
     ):
         call = Call(Meter(progress))
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
-        options.expected_sha256 = None if sha256 is None else sha256.encode()
+        options.expected_sha256 = None if sha256 is None else api.text(sha256)
         if isinstance(source, bytes):
             self.path = ""
             pointer = call(api.created, api.lib.ditq_model_open_memory, source, len(source), options)
@@ -82,15 +84,15 @@ class Model(Handle):
             pointer = call(FileReader(source), options)
         else:
             self.path = os.fspath(source)
-            pointer = call(api.created, api.lib.ditq_model_open, os.fsencode(source), options)
+            pointer = call(api.created, api.lib.ditq_model_open, api.path(source), options)
         self._hold(pointer, source if isinstance(source, bytes) else None)
 
     @classmethod
-    def _made(cls, pointer: int) -> Model:
-        """A model that the library made from another one."""
+    def _made(cls, pointer: int, source: Model) -> Model:
+        """A model that the library made from another one, whose bytes it may share."""
         model = cls.__new__(cls)
         model.path = ""
-        model._hold(pointer, None)
+        model._hold(pointer, source._source)
         return model
 
     def _hold(self, pointer: int, source: object) -> None:
@@ -135,7 +137,7 @@ class Model(Handle):
 
     def class_name(self, label: int) -> Optional[str]:
         """The name of a label; None where the model names none."""
-        name = api.lib.ditq_model_class_name(self._handle, label)
+        name = api.lib.ditq_model_class_name(self._handle, api.integer("label", label))
         return None if name is None else name.decode("utf-8")
 
     @property
@@ -148,9 +150,9 @@ class Model(Handle):
         if value is None:
             return self.info.class_count
         if not isinstance(value, str):
-            return operator.index(value)
+            return api.integer("label", value)
         label = api.c_int32()
-        api.call(api.lib.ditq_model_find_class, self._handle, value.encode("utf-8"), label)
+        api.call(api.lib.ditq_model_find_class, self._handle, api.text(value), label)
         return label.value
 
     def _labels(self, values: Union[Label, Sequence[Label]]) -> tuple[list[int], bool]:
@@ -164,7 +166,7 @@ class Model(Handle):
 
     def save(self, path: Union[str, os.PathLike[str]]) -> None:
         """Writes a quantized model as a .ditq file, whole or not at all."""
-        api.call(api.lib.ditq_model_save, self._handle, os.fsencode(path))
+        api.call(api.lib.ditq_model_save, self._handle, api.path(path))
 
     def __repr__(self) -> str:
         info = self.info
@@ -207,7 +209,7 @@ class Model(Handle):
             noise = floats(noise, len(indices), *self.latent_shape)
             options.noise = noise.ctypes.data
         seeds = api.uint64s(seeds_of(seed, len(indices)))
-        return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options))
+        return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options), len(indices))
 
     def restore(self, saved: bytes) -> Run:
         """The run that `Run.save` gave, on a model of the same architecture and sampling settings."""
@@ -235,7 +237,7 @@ def quantize(
     weight_group: inputs that share a scale, 0 the whole row, -1 automatic. weight_method: "auto", "round", "mse" or "gptq". activation_mode: "auto", "static",
     "static_per_step", "dynamic_per_token" or "none". observer: "minmax", "percentile" or "mse", for static ranges. balance_channels: move outliers into the
     weights. error_budget_db: raise the worst layers' bits until the output has so many dB of SQNR. rules: dicts of pattern, weight_bits, weight_group and
-    activation_bits, for the layers whose name matches. calibration: calibration_steps, calibration_total_steps, calibration_samples, calibration_seed.
+    activation_bits, for the layers whose name matches; what a rule does not mention is as above. calibration: calibration_steps, calibration_total_steps, calibration_samples, calibration_seed.
     """
     call = Call(Meter(progress))
     options = api.default(api.QuantizeOptions, api.lib.ditq_quantize_options_init)
@@ -248,4 +250,4 @@ def quantize(
         if not name.startswith("calibration_") or not hasattr(options, name):
             raise TypeError(f"quantize() got an unexpected keyword argument {name!r}")
         setattr(options, name, value)
-    return Model._made(call(api.created, api.lib.ditq_quantize, model._handle, options))
+    return Model._made(call(api.created, api.lib.ditq_quantize, model._handle, options), model)

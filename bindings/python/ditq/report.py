@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Report(Sequence):
-    """A table of dicts, a row for each layer and step: pandas.DataFrame(report) takes it as it is.
+class Report(Sequence[dict[str, Any]]):
+    """A table of dicts, a row for each layer and step and, as the layer "output", one for each step's predicted noise: pandas.DataFrame(report) takes it.
 
     `sqnr_db` is that of the predicted noise over all steps together, `by_step` that of each.
     """
@@ -32,7 +32,13 @@ class Report(Sequence):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, index):
         return self._rows[index]
 
     def __repr__(self) -> str:

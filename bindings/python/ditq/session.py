@@ -55,7 +55,7 @@ def sampling_options(
 
 
 def seeds_of(seed: Seeds, count: int) -> list[int]:
-    seeds = [int(seed) + i for i in range(count)] if isinstance(seed, (int, numbers.Integral)) else [int(each) for each in seed]
+    seeds = [int(seed) + i for i in range(count)] if isinstance(seed, (int, numbers.Integral)) else list(seed)
     if len(seeds) != count:
         raise ValueError(f"{count} seeds expected, {len(seeds)} found")
     return seeds
@@ -222,9 +222,11 @@ class Session(Handle):
 class Run(Handle):
     """A denoising under way, step by step: saved as bytes, resumed later or elsewhere with the same result to the bit. Made by `Model.run` and `Model.restore`."""
 
-    def __init__(self, model: Model, pointer: int):
+    def __init__(self, model: Model, pointer: int, count: Optional[int] = None):
         self.model = model
         self._own(pointer, api.lib.ditq_run_destroy)
+        self.count = count or self._count()
+        """How many images."""
 
     def step(self, session: Optional[Session] = None) -> int:
         """Takes one sampling step, on any session of the model; how many are left. A step that was interrupted can be taken again."""
@@ -238,16 +240,24 @@ class Run(Handle):
         """The run as bytes, for `Model.restore`."""
         return api.bytes_of(api.lib.ditq_run_save, self._handle)
 
-    @property
-    def count(self) -> int:
-        """How many images: as many as the library wants room for."""
-        count, size = 1, 4 * math.prod(self.model.latent_shape)
-        while True:
+    def _count(self) -> int:
+        """As many as the library wants room for. Only asked while nobody else has the run: a busy one wants nothing."""
+        size = 4 * math.prod(self.model.latent_shape)
+
+        def suffice(count: int) -> bool:
             try:
                 api.call(api.lib.ditq_run_latents, self._handle, None, None, count * size)
-                return count
+                return True
             except InvalidArgument:
-                count += 1
+                return False
+
+        low = high = 1
+        while not suffice(high):
+            low, high = high + 1, 2 * high
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if suffice(middle) else (middle + 1, high)
+        return low
 
     def latents(self) -> numpy.ndarray:
         """The latents as they are, float32 [count, channels, height, width]."""
