@@ -76,6 +76,8 @@ class [[nodiscard]] Result {
   T& operator*() & { return value(); }
   T&& operator*() && { return std::move(value()); }
   T* operator->() { return &value(); }
+  const T& operator*() const& { return value(); }
+  const T* operator->() const { return &value(); }
   const Error& error() const { return *check(std::get_if<1>(&content_)); }
 
  private:
@@ -311,10 +313,11 @@ class Model : public detail::Handle<ditq_model, ditq_model_close> {
   static Result<Model> open(const std::string& path, const ModelOptions& options = {}) {
     return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open(path.c_str(), c, model, error); });
   }
-  /* The bytes of one such file, which the caller keeps until the model is gone. */
+  /* The bytes of one such file, which the caller keeps until the model, and every session, run and quantized model that was made from it, is gone. */
   static Result<Model> open_memory(Span<const std::uint8_t> bytes, const ModelOptions& options = {}) {
     return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open_memory(bytes.data(), bytes.size(), c, model, error); });
   }
+  static Result<Model> open_memory(std::vector<std::uint8_t>&&, const ModelOptions& = {}) = delete; /* gone before it is used */
   /* The same through a reader, which may be gone afterwards: the bytes are copied. */
   static Result<Model> open_reader(const ditq_reader& reader, const ModelOptions& options = {}) {
     return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open_reader(&reader, c, model, error); });
@@ -499,7 +502,12 @@ class Run : public detail::Handle<ditq_run, ditq_run_destroy> {
   /* One sampling step; how many are left. A cancelled step can be taken again. */
   Result<std::int32_t> step(Session& session) {
     std::int32_t remaining = 0;
-    return detail::call([&](ditq_error* error) { return hook_->after(ditq_run_step(get(), session.get(), &remaining, error)); }, [&] { return remaining; });
+    return detail::call(
+        [&](ditq_error* error) {
+          const ditq_status status = ditq_run_step(get(), session.get(), &remaining, error);
+          return hook_ ? hook_->after(status) : status; /* a moved-from run has none */
+        },
+        [&] { return remaining; });
   }
   /* The latents as they are, [count, channels, height, width]. */
   Result<void> latents(Span<float> latents) const {

@@ -42,6 +42,13 @@ static_assert(!std::is_copy_constructible_v<ditq::Model> && std::is_nothrow_move
 static_assert(!std::is_copy_assignable_v<ditq::Session> && std::is_move_assignable_v<ditq::Session>);
 static_assert(std::is_nothrow_copy_constructible_v<ditq::Error> && std::is_base_of_v<std::exception, ditq::Error>);
 
+/* Bytes that are gone before the model is used are not taken. */
+template <class Bytes, class = void>
+struct opens : std::false_type {};
+template <class Bytes>
+struct opens<Bytes, std::void_t<decltype(ditq::Model::open_memory(std::declval<Bytes>()))>> : std::true_type {};
+static_assert(opens<std::vector<std::uint8_t>&>::value && !opens<std::vector<std::uint8_t>>::value);
+
 static bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 static std::vector<std::uint8_t> contents(const std::string& path) {
@@ -50,6 +57,10 @@ static std::vector<std::uint8_t> contents(const std::string& path) {
 }
 
 static void models(const std::string& path) {
+#ifdef DITQ_NO_EXCEPTIONS
+  const auto result = ditq::Model::open(path);
+  CHECK(result && must(result->describe()).class_count == 128 && must((*result).json()).front() == '{');
+#endif
   const auto model = MUST(ditq::Model::open(path));
   const auto info = MUST(model.describe());
   CHECK(info.image_height == 32 && info.class_count == 128);
@@ -146,6 +157,8 @@ static void runs(const ditq::Model& model) {
   MUST(session.denoise(labels, seeds, whole, options));
   CHECK(stepped == whole);
   MUST(resumed.guess(stepped));
+  CHECK(failure([&] { return resumed.step(session); }).status() == DITQ_INVALID_ARGUMENT);
+  const ditq::Run moved = std::move(resumed);
   CHECK(failure([&] { return resumed.step(session); }).status() == DITQ_INVALID_ARGUMENT);
 }
 

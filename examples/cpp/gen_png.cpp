@@ -1,6 +1,6 @@
 /*
  * gen_png in C++: gen_png MODEL CLASS [SEED [FILE]] draws a picture of a class, given by name or number, with a line of progress.
- * Build: c++ -std=c++17 gen_png.cpp $(pkg-config --cflags --libs ditq) -o gen_png
+ * Build: c++ -std=c++17 gen_png.cpp $(pkg-config --cflags --libs ditq) -Wl,-rpath,$(pkg-config --variable=libdir ditq) -o gen_png
  */
 #include <cstdlib>
 #include <iostream>
