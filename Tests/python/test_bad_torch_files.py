@@ -153,6 +153,7 @@ HOSTILE_ZIPS = {
     "two entries of one name": (archive([*entries(), entry("model/data/3", b"")]), MALFORMED, ["two entries named", "model/data/3"]),
     "two pickles": (archive([*entries(), entry("other/data.pkl", b"")]), MALFORMED, ["one FOLDER/data.pkl expected", "2 found"]),
     "no pickle": (archive([entry("model/data.pk", b"}.")]), MALFORMED, ["one FOLDER/data.pkl expected", "0 found"]),
+    "a long name": (archive([entry("m" * 65000 + "/data.pkl", b"")]), UNSUPPORTED, ["65009 bytes", "1024"]),
     "no entry": (b"PK\3\4" + archive([], zip64=False, start=4), MALFORMED, ["0 found"]),
     "a NUL in a name": (archive([entry(b"model\0/data.pkl", b"}.")]), MALFORMED, []),
     "a name that is not UTF-8": (archive([entry(b"\xff\xfe/data.pkl", b"}."), entry(b"\xff\xff/data.pkl", b"}.")]), MALFORMED, []),

@@ -3,7 +3,7 @@
 // headers, never to a number that stands in them.
 
 enum Limit {
-  // Tensors, in any format.
+  // Tensors, in any format; names of zip entries too.
   static let tensors = 100_000
   static let nameByteCount = 1024
   static let rank = 8
@@ -23,6 +23,7 @@ enum Limit {
   static let hiddenSize = 4...65536
   static let depth = 1...1024
   static let heads = 1...1024
+  static let headSize = 1...1024
   static let patchSize = 1...256
   static let channels = 1...1024
   static let latentSize = 1...8192

@@ -84,7 +84,11 @@ final class PickleMachine {
     return DitqCore.text(bytes, Int(start)..<Int(start) + Int(count))
   }
 
-  func isText(_ value: PickleValue, _ expected: String) -> Bool { text(value).map { $0 == expected } ?? false }
+  /// Careful: asked of each key that a short pickle names again and again, so nothing is made of their bytes.
+  func isText(_ value: PickleValue, _ expected: String) -> Bool {
+    guard case .text(let start, let count) = value, Int(count) == expected.utf8.count else { return false }
+    return bytes[Int(start)..<Int(start) + Int(count)].elementsEqual(expected.utf8)
+  }
 }
 
 // MARK: - The stack

@@ -45,7 +45,7 @@ private func openArchive(_ bytes: UnsafeRawBufferPointer) throws(DitqError) -> T
   guard let pickle, count == 1 else {
     throw DitqError(.malformed, "zip: one FOLDER/data.pkl expected, as torch.save writes it, \(count) found")
   }
-  let archive = TorchArchive(bytes: bytes, zip: zip, pickle: pickle)
+  let archive = TorchArchive(bytes, zip, pickle: pickle)
   guard let order = archive.find("byteorder") else { return archive }
   let found = text(bytes, order.start..<order.start + min(order.byteCount, 16))
   guard found == "little" else { throw DitqError(.unsupported, "byteorder: \"little\" expected, \(jsonLiteral(found)) found") }

@@ -7,11 +7,15 @@ struct TorchArchive {
   let zip: ZipArchive
   /// FOLDER/data.pkl: all others are in that folder.
   let pickle: ZipEntry
+  /// "FOLDER/".
+  private let folder: String
 
-  func find(_ name: String) -> ZipEntry? {
-    let folder = pickle.name.utf8.prefix(pickle.name.utf8.count - "data.pkl".utf8.count)
-    return zip.find(String(decoding: folder, as: UTF8.self) + name)
+  init(_ bytes: UnsafeRawBufferPointer, _ zip: ZipArchive, pickle: ZipEntry) {
+    (self.bytes, self.zip, self.pickle) = (bytes, zip, pickle)
+    folder = String(decoding: pickle.name.utf8.dropLast("data.pkl".utf8.count), as: UTF8.self)
   }
+
+  func find(_ name: String) -> ZipEntry? { zip.find(folder + name) }
 }
 
 struct TorchStorage {
@@ -85,7 +89,8 @@ extension PickleMachine {
   /// What a persistent id stands for: ("storage", class, key, location, elements), of which the entry FOLDER/data/KEY holds the bytes.
   func persistent(_ value: PickleValue) throws(DitqError) -> PickleValue {
     guard case .tuple(let list) = value, lists[list].count == 5, isText(lists[list][0], "storage"), case .global(let type) = lists[list][1],
-      let dtype = dtype(ofTorch: globals[type]), let key = text(lists[list][2]), case .integer(let count) = lists[list][4]
+      let dtype = dtype(ofTorch: globals[type]), case .text(_, 0...64) = lists[list][2], let key = text(lists[list][2]),
+      case .integer(let count) = lists[list][4]
     else { throw DitqError(.malformed, "persistent id: (\"storage\", class, key, location, elements) expected") }
     let name = "data/\(key)"
     guard let entry = archive.find(name) else {

@@ -154,6 +154,9 @@ private func readEntry(_ reader: inout ByteReader, _ bytes: UnsafeRawBufferPoint
   let commentLength = try reader.number(2)
   _ = try reader.take(8)  // part, attributes
   var header = try reader.number(4)
+  guard central.nameLength <= Limit.nameByteCount else {
+    throw DitqError(.unsupported, "a name of \(central.nameLength) bytes, more than \(Limit.nameByteCount)")
+  }
   let name = try reader.take(central.nameLength)
   let extra = try reader.take(central.extraLength)
   _ = try reader.take(commentLength)
