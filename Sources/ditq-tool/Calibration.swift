@@ -44,6 +44,13 @@ struct Calibration {
   /// In dB, as it was measured against an error budget.
   var outputSQNR: Double? { json["output_sqnr_db"]?.double }
 
+  /// What would clip less than the model's own way.
+  private var remedy: String {
+    if let observer = json["observer"]?.string, observer != "minmax" { return ", as the observer \(observer) means to; minmax clips less" }
+    return json["activations"]?.string == "static per step"
+      ? "; more calibration steps, or dynamic ranges, help" : "; more calibration steps, or per-step or dynamic ranges, help"
+  }
+
   /// What a person should know before using the model.
   func warnings(errorBudget: Double?) -> [String] {
     var warnings: [String] = []
@@ -51,8 +58,8 @@ struct Calibration {
       let layers = mostClipped((json["clipped_by_layer"]?.members ?? []).compactMap { name, share in share.double.map { (name, $0) } })
         .prefix(Calibration.layersShown).map { "\($0.name) \(percent($0.share))" }.joined(separator: ", ")
       warnings.append(
-        "static ranges clip \(percent(worst.share)) of the activations at t = \(worst.timestep), most in \(layers); more calibration steps, "
-          + "or per-step or dynamic ranges, help")
+        "static ranges clip \(percent(worst.share)) of the activations at t = \(worst.timestep), most in \(layers)"
+          + remedy)
     }
     if let budget = errorBudget, let reached = outputSQNR, reached < budget {
       warnings.append("the error budget of \(general(budget)) dB is not met: \(decibels(reached)), with every layer raised that can be")

@@ -77,7 +77,10 @@ struct CalibrationOptions: ParsableArguments {
     if let mode = activationMode { options.activation_mode = mode.number }
     if let observer { options.observer = observer.number }
     if let steps = calibrationSteps { options.calibration_steps = steps }
-    if let steps = calibrationTotalSteps { options.calibration_total_steps = steps }
+    if let steps = calibrationTotalSteps {
+      options.calibration_total_steps = steps
+      if calibrationSteps == nil { options.calibration_steps = min(options.calibration_steps, max(1, steps)) }
+    }
     if let samples = calibrationSamples { options.calibration_samples = samples }
     if let seed = calibrationSeed { options.calibration_seed = seed }
     if let budget = errorBudget { options.error_budget_db = budget }

@@ -23,7 +23,8 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "Seed of the first image; the others take the next numbers.") var seed: UInt64 = 0
   @Option(help: "Threads to work with, 0 = every core.") var threads: Int32 = 0
   @Flag(help: "Let each model follow its own latents.") var freeRunning = false
-  @Option(help: ArgumentHelp("Write the report as CSV, a row for each layer and step.", valueName: "file.csv")) var csv: String?
+  @Option(help: ArgumentHelp("Write the report as CSV: rows by layer and step, and of the output.", valueName: "file.csv")) var csv: String?
+  @OptionGroup var opening: OpenOptions
   @Flag(help: "Print the report, one JSON object.") var json = false
 
   /// 0 would be the library's default.
@@ -34,7 +35,7 @@ struct CompareCommand: ParsableCommand {
 
   func run() throws {
     if let csv { try Output.check(csv) }
-    let models = (reference: try Model(path: reference), model: try Model(path: model))
+    let models = (reference: try opening.open(reference), model: try opening.open(model))
     let report = try Progress().during { callback, context in
       var options = ditq_compare_options()
       options.struct_size = UInt32(MemoryLayout<ditq_compare_options>.size)

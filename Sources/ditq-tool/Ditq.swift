@@ -5,6 +5,7 @@
 
 import ArgumentParser
 import CDitq
+import Glibc
 
 @main
 struct Ditq: ParsableCommand {
@@ -23,6 +24,8 @@ struct Ditq: ParsableCommand {
     do {
       var command = try parseAsRoot()
       try command.run()
+      // What print could not write is known only now.
+      guard fflush(nil) == 0 else { throw Output.failure("standard output", errno) }
     } catch let error as LibraryError {
       complain("ditq: \(error.message)")
       exit(withError: ExitCode.failure)

@@ -30,6 +30,7 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: "Pictures. (default: one for each class)") var count: Int?
   @Option(help: "Threads to work with, 0 = every core.") var threads: Int32 = 0
   @Option(name: .short, help: ArgumentHelp("Where the picture goes.", valueName: "file.png")) var output: String
+  @OptionGroup var opening: OpenOptions
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
@@ -40,7 +41,7 @@ struct GenerateCommand: ParsableCommand {
   func run() throws {
     let names = NumberedFiles(first: output)
     try Output.check(output)
-    let opened = try Model(path: model)
+    let opened = try opening.open(model)
     let labels = try classes.isEmpty ? [0] : classes.map { try opened.label(of: $0) }
     let pictures = (0..<(count ?? labels.count)).map { index in
       Picture(file: names[index], label: labels[index % labels.count], seed: seed &+ UInt64(index))

@@ -19,10 +19,11 @@ struct InspectCommand: ParsableCommand {
   @Argument(help: "A .ditq, safetensors or .pt file, or a diffusers directory.") var model: String
   @Flag(help: "Print the library's description, one JSON object with every layer.") var json = false
   @Flag(help: "Add a line for each linear layer of the transformer.") var layers = false
+  @OptionGroup var opening: OpenOptions
   @Flag(help: "First read every byte and compare the checksums that a .ditq file records.") var verify = false
 
   func run() throws {
-    let opened = try Model(path: model)
+    let opened = try opening.open(model)
     if verify { try opened.verify() }
     let text = try opened.json()
     guard !json else { return print(text) }
@@ -94,7 +95,7 @@ private struct Description {
   private var decoder: String? {
     json["decoder"]?["layers"].map { layers in
       counts(layers.members.compactMap { $0.value["weights"]?.string }).map { "\($0.count) \($0.name)" }.joined(separator: ", ")
-        + " convolutions of 3×3, \(json["decoder"]?["macs"]?.double.map { grouped(UInt64($0)) } ?? "?") macs an image"
+        + " convolutions of 3×3, \(json["decoder"]?["macs"]?.double.map { grouped($0) } ?? "?") macs an image"
     }
   }
 

@@ -56,10 +56,7 @@ struct Linear: ~Copyable {
     options.weight_group = Int32(kind.group)
     if case .integers = kind { options.activation_mode = Int32(DITQ_ACTIVATION_DYNAMIC_PER_TOKEN) }
     options.isa_limit = isaLimit
-    var made: OpaquePointer?
-    try checked { ditq_linear_create(weights, bias, Int32(outputs), Int32(inputs), &options, &made, $0) }
-    guard let made else { throw LibraryError(status: ditq_status(DITQ_INTERNAL), message: "linear: a handle expected, NULL found") }
-    handle = made
+    handle = try made { ditq_linear_create(weights, bias, Int32(outputs), Int32(inputs), &options, $0, $1) }
   }
 
   deinit { ditq_linear_destroy(handle) }

@@ -9,8 +9,11 @@ final class Model {
   let handle: OpaquePointer
   let info: ditq_model_info
 
-  init(path: String) throws {
-    (handle, info) = try Model.described { ditq_model_open(path, nil, $0, $1) }
+  /// `heads`: attention heads, 0 = what the file says.
+  init(path: String, heads: Int32 = 0) throws {
+    var options = ditq_model_options()
+    (options.struct_size, options.head_count) = (UInt32(MemoryLayout<ditq_model_options>.size), heads)
+    (handle, info) = try Model.described { ditq_model_open(path, &options, $0, $1) }
   }
 
   /// A quantized copy of `source`.

@@ -67,6 +67,7 @@ struct QuantizeCommand: ParsableCommand {
     name: .customLong("rule"), help: ArgumentHelp("How the layers of a pattern are quantized. Repeat it for more.", valueName: "rule"),
     transform: { try LayerRule($0) }) var rules: [LayerRule] = []
   @Option(help: "Threads to work with, 0 = every core.") var threads: Int32 = 0
+  @OptionGroup var opening: OpenOptions
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
@@ -78,7 +79,7 @@ struct QuantizeCommand: ParsableCommand {
 
   func run() throws {
     try Output.check(output)
-    let source = try Model(path: model)
+    let source = try opening.open(model)
     let progress = Progress()
     let quantized = try progress.during { callback, context in
       var options = self.options

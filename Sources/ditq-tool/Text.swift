@@ -25,8 +25,12 @@ func size(_ bytes: UInt64) -> String {
 }
 
 /// 7,450,720.
-func grouped(_ number: UInt64) -> String {
-  let digits = Array(String(number))
+func grouped(_ number: UInt64) -> String { grouped(digits: String(number)) }
+/// A whole number that may be more than 64 bits hold.
+func grouped(_ number: Double) -> String { grouped(digits: fixed(number, digits: 0)) }
+
+private func grouped(digits text: String) -> String {
+  let digits = Array(text)
   return digits.enumerated().map { ($0 > 0 && (digits.count - $0) % 3 == 0 ? "," : "") + String($1) }.joined()
 }
 

@@ -6,6 +6,7 @@ import pathlib
 import pty
 import struct
 import subprocess
+import threading
 
 import numpy as np
 import pytest
@@ -283,7 +284,7 @@ def test_comparing_says_what_the_report_says(quantized, tmp_path):
     report = json.loads(answer(*arguments, "--json", "--csv", "report.csv", folder=tmp_path))
     assert (report["steps"], report["samples"], report["seed"], report["free_running"]) == (4, 2, 3, False) and 15 < report["sqnr_db"] < 60
     rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
-    assert len(rows) == 4 * 30 and [item.name for item in tmp_path.iterdir()] == ["report.csv"]
+    assert len(rows) == 4 * 31 and [item.name for item in tmp_path.iterdir()] == ["report.csv"]
     assert float(rows[1]["output_sqnr_db"]) == report["layers"][1]["output_sqnr_db"][0] and rows[1]["layer"] == report["layers"][1]["name"]
     models, outputs, layers = answer(*arguments).split("\n\n")
     assert [line.split()[0] for line in models.splitlines()] == ["reference", "model"]
@@ -293,6 +294,31 @@ def test_comparing_says_what_the_report_says(quantized, tmp_path):
     assert shown == {name: [f"{value:.1f}", "dB"] for name, value in wanted.items()}
     worst = sorted(report["layers"], key=lambda layer: layer["output_sqnr_db_all"])[:5]
     assert [line.split()[:3] for line in layers.splitlines()[1:]] == [[x["name"], f"{x['output_sqnr_db_all']:.1f}", "dB"] for x in worst]
+
+
+def test_a_report_goes_into_a_pipe_that_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    found = []
+    reader = threading.Thread(target=lambda: found.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    answer("compare", EMOJI, EMOJI, "--steps", 1, "--samples", 1, "--csv", "pipe", folder=tmp_path)
+    reader.join(10)
+    assert found and found[0].startswith("step,timestep,layer,") and [item.is_fifo() for item in tmp_path.iterdir()] == [True]
+
+
+def test_a_model_whose_file_does_not_say_its_heads_is_told_them(tmp_path):
+    model = FIXTURES / "official-a/model.safetensors"
+    assert_refused(tool("inspect", model, folder=tmp_path), ["head_count"])
+    assert " 2 heads" in answer("inspect", model, "--heads", 2)
+    answer("quantize", model, "-o", "x.ditq", "--heads", 2, folder=tmp_path)
+    answer("compare", model, "x.ditq", "--steps", 1, "--samples", 1, "--heads", 2, folder=tmp_path)
+    assert " 2 heads" in answer("inspect", "x.ditq", folder=tmp_path)
+
+
+def test_an_answer_that_could_not_be_written_is_a_failure(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([pathlib.Path(TOOL).resolve(), "inspect", EMOJI, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and "standard output" in done.stderr and "No space left" in done.stderr
 
 
 def test_a_model_differs_from_itself_in_nothing_and_a_free_run_is_another_one(quantized):
