@@ -40,10 +40,14 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
 
 private func check(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
   let a = reference.config, b = model.config
-  guard
-    a.hiddenSize == b.hiddenSize && a.depth == b.depth && a.channels == b.channels && a.latentSize == b.latentSize
-      && a.patchSize == b.patchSize && a.outputChannels == b.outputChannels && a.classCount == b.classCount && a.mlpSize == b.mlpSize
-  else { throw DitqError(.invalidArgument, "model: the architecture of the reference expected, another one found") }
+  for (name, expected, found) in [
+    ("hidden_size", a.hiddenSize, b.hiddenSize), ("depth", a.depth, b.depth), ("latent_channels", a.channels, b.channels),
+    ("latent_size", a.latentSize, b.latentSize), ("patch_size", a.patchSize, b.patchSize),
+    ("output_channels", a.outputChannels, b.outputChannels), ("class_count", a.classCount, b.classCount),
+    ("mlp_size", a.mlpSize, b.mlpSize),
+  ] where expected != found {
+    throw DitqError(.invalidArgument, "model: the architecture of the reference expected, \(name) \(expected), \(found) found")
+  }
   for (name, value, range) in [
     ("steps", options.steps, 1...min(reference.sampling.trainSteps, model.sampling.trainSteps)), ("samples", options.samples, 1...100_000),
   ] where !range.contains(value) {
