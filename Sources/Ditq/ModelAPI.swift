@@ -36,9 +36,10 @@ private func describe(_ model: Model, size: UInt32) -> ditq_model_info {
   info.depth = Int32(config.depth)
   info.head_count = Int32(config.headCount)
   info.class_count = Int32(config.classCount)
-  info.weight_bits = Int32(model.format.weightBits)
-  info.weight_group = Int32(model.format.weightGroup)
-  info.activation_bits = Int32(model.format.activationBits)
+  let format = model.format
+  info.weight_bits = Int32(format.weightBits)
+  info.weight_group = Int32(format.weightGroup)
+  info.activation_bits = Int32(format.activationBits)
   info.has_decoder = model.hasDecoder ? 1 : 0
   info.parameter_count = UInt64(model.parameterCount)
   info.weights_size = UInt64(model.weightsByteCount)
@@ -51,8 +52,8 @@ public func ditq_model_save(
   _ model: OpaquePointer!, _ path: UnsafePointer<CChar>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error, allocating: .much) { () throws(DitqError) in
-    let model = try object(model, Model.self, "model"), path = try required(path, "path")
-    try model.save(to: String(bytes: path), libraryVersion: String(bytes: ditq_version()))
+    let model = try object(model, Model.self, "model"), path = try filePath(path)
+    try model.save(to: path, libraryVersion: String(bytes: ditq_version()))
   }
 }
 

@@ -40,7 +40,7 @@ def test_the_model_says_what_it_was_calibrated_on(calibration):
     found = calibration(activation_mode=STATIC_PER_STEP, balance_channels=1, observer=2, calibration_seed=5, **SMALL)
     expected = {
         "activations": "static per step", "weights": "round", "balanced": True, "observer": "mse", "total_steps": 10, "samples": 3, "seed": 5,
-        "timesteps": [900, 500, 0], "bins": [900, 500, 0], "checked_timesteps": [700, 500, 300, 0], "guidance_scale": 4.0, "with_no_class": True,
+        "timesteps": [900, 500, 0], "bins": [900, 500, 0], "checked_timesteps": [800, 600, 300, 100], "guidance_scale": 4.0, "with_no_class": True,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == expected
     assert len(found["clipped"]) == 4 and set(found["clipped_by_layer"]) == {
@@ -53,7 +53,7 @@ def test_a_model_that_needs_no_calibration_is_not_calibrated(calibration):
 
 def test_ranges_of_the_first_step_clip_what_later_ones_bring_and_eight_steps_do_not(calibration):
     first, eight = calibration(activation_mode=STATIC, calibration_steps=1), calibration(activation_mode=STATIC)
-    assert first["timesteps"] == [980] and first["checked_timesteps"] == eight["checked_timesteps"] == [740, 500, 260, 0]
+    assert first["timesteps"] == [980] and first["checked_timesteps"] == [740, 500, 260, 0] and eight["checked_timesteps"] == [760, 500, 260, 20]
     assert first["clipped"][-1] > 0.01 and max(first["clipped_by_layer"].values()) > 0.05
     assert max(eight["clipped"]) < 0.001 and max(eight["clipped_by_layer"].values()) < 0.001
 
@@ -155,6 +155,20 @@ def test_embedders_and_the_final_layer_are_quantized_calibrated_and_told_of_wher
 # ---- Progress ----
 
 
+@pytest.mark.parametrize("options", [dict(activation_mode=STATIC, calibration_steps=1), dict(weight_bits=4, weight_method=ROUND, error_budget_db=45.0)])
+def test_what_comes_after_the_layers_is_told_step_by_step_and_may_be_ended(options, model):
+    """Checking static ranges, and meeting a budget, take as long as the rest; nothing was told of them."""
+    options, after = options | dict(calibration_samples=1, calibration_total_steps=10), []
+
+    def progress(p):
+        after.extend([(p.done, p.total)] if after or (p.phase == ditq.PHASE_QUANTIZE and p.done == p.total == LAYERS) else [])
+        return len(after) == 8
+
+    with pytest.raises(DitqFailure) as failure:
+        model("emoji").quantize(progress=progress, **options)
+    assert failure.value.status == ditq.CANCELLED and all(0 < done <= total for done, total in after)
+
+
 @pytest.mark.parametrize("options, phases", [
     (dict(activation_mode=STATIC), [ditq.PHASE_CALIBRATE, ditq.PHASE_QUANTIZE]),
     (dict(weight_bits=4), [ditq.PHASE_CALIBRATE, ditq.PHASE_QUANTIZE]),
@@ -167,7 +181,8 @@ def test_progress_tells_of_each_phase_and_may_end_it(options, phases, model):
     assert sorted({phase for phase, _, _ in seen}) == phases and all(0 < done <= total for _, done, total in seen)
     assert [phase for phase, _, _ in seen] == sorted(phase for phase, _, _ in seen)
     for phase in phases:
-        assert [(done, total) for told, done, total in seen if told == phase][-1] in {(LAYERS, LAYERS), (9, 9)}
+        told = [(done, total) for told, done, total in seen if told == phase]
+        assert told[-1][0] == told[-1][1] and (phase == ditq.PHASE_CALIBRATE or (LAYERS, LAYERS) in told)
         with pytest.raises(DitqFailure) as failure:
             model("emoji").quantize(progress=lambda p: p.phase == phase and p.done == 2, **options)
         assert failure.value.status == ditq.CANCELLED and "progress" in failure.value.message

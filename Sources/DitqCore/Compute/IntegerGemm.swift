@@ -26,13 +26,16 @@
 // puts out its rows as they will be read.
 //
 // Σ k of x̂·ŵ = row scale · (Σ over groups g of scale[g] · Σ q·p − zero · Σ over groups of scale[g] · Σ p). The inner sums are exact: |Σ q·p|
-// ≤ 65536 · 255 · 127 < 2³¹. Each is rounded once, to a float, and the groups are added in order by fused multiply-adds: the same to the
+// ≤ mostInputs · 255 · 127 < 2³¹. Each is rounded once, to a float, and the groups are added in order by fused multiply-adds: the same to the
 // bit for any tile, panel or thread.
 
 import CKernels
 
 /// A weight matrix in 8 or 4 bits, packed: for each panel, one after the other, its numbers, scales, zero points and sums.
 struct IntegerWeights {
+  /// More, and sums might not fit 32 bits.
+  static let mostInputs = 65536
+
   let outputs: Int
   let inputs: Int
   /// 8 or 4.
@@ -280,6 +283,14 @@ private struct IntegerGemmJob: ParallelJob {
       g.tiles = UnsafePointer(x.tiles + rows.lowerBound * weights.depth)
       (g.row_scales, g.row_zeros) = (UnsafePointer(x.scales + rows.lowerBound), UnsafePointer(x.zeros + rows.lowerBound))
       kernels.gemm_u8(&g)
+    }
+  }
+}
+
+extension IntegerWeights {
+  static func check(inputs: Int, of layer: String) throws(DitqError) {
+    guard inputs <= mostInputs else {
+      throw DitqError(.unsupported, "\(layer): at most \(mostInputs) inputs expected, so that sums fit 32 bits, \(inputs) found")
     }
   }
 }

@@ -21,24 +21,24 @@ package struct DiTConfig {
   /// Channels of what is denoised.
   package var channels: Int
   /// `channels`, or twice as many for a model with learned variance.
-  package var outputChannels: Int
+  var outputChannels: Int
   /// Height and width of what is denoised.
   package var latentSize: Int
-  package var mlpSize: Int
+  var mlpSize: Int
   package var classCount: Int
   /// Of a block's second LayerNorm; the first and the final layer's is 1e-6.
-  package var secondNormEpsilon: Float
+  var secondNormEpsilon: Float
   /// What is denoised is the image: no decoder is needed.
-  package var isPixelSpace: Bool
+  var isPixelSpace: Bool
 
   static let normEpsilon: Float = 1e-6
   /// Numbers that describe a timestep to the network: half of them cosines, half sines.
   static let timestepFeatures = 256
 
-  package var headSize: Int { hiddenSize / headCount }
+  var headSize: Int { hiddenSize / headCount }
   /// Tokens along one side.
   var gridSize: Int { latentSize / patchSize }
-  package var tokenCount: Int { gridSize * gridSize }
+  var tokenCount: Int { gridSize * gridSize }
   var patchInputs: Int { channels * patchSize * patchSize }
   var patchOutputs: Int { outputChannels * patchSize * patchSize }
   package var latentCount: Int { channels * latentSize * latentSize }

@@ -115,7 +115,17 @@ struct DiTWeights {
   static func number(of layer: BlockLayer, block: Int) -> Int { 3 + block * BlockLayer.allCases.count + layer.rawValue }
 
   subscript(number: Int) -> Linear {
-    get { linears[number].linear }
+    get {
+      let place = number - 3, layers = BlockLayer.allCases.count
+      return switch number {
+      case 0: patchEmbedding
+      case 1: timestepIn
+      case 2: timestepOut
+      case 3..<3 + blocks.count * layers: blocks[place / layers][BlockLayer(rawValue: place % layers)!]
+      case 3 + blocks.count * layers: finalModulation
+      default: finalLinear
+      }
+    }
     set {
       let place = number - 3, layers = BlockLayer.allCases.count
       switch number {
@@ -134,6 +144,18 @@ struct DiTWeights {
     blocks.reduce(max(patchEmbedding.packedFloats, finalLinear.packedFloats)) { most, block in
       max(most, block[.qkv].packedFloats, block[.proj].packedFloats, block[.fc1].packedFloats, block[.fc2].packedFloats)
     }
+  }
+
+  /// How most linear layers of the blocks are kept; of several as frequent formats the first.
+  var format: NumberFormat {
+    var found: [(format: NumberFormat, count: Int)] = []
+    for block in blocks {
+      for layer in BlockLayer.allCases {
+        let format = NumberFormat(block[layer])
+        if let index = found.firstIndex(where: { $0.format == format }) { found[index].count += 1 } else { found.append((format, 1)) }
+      }
+    }
+    return found.reduce(found[0]) { $1.count > $0.count ? $1 : $0 }.format
   }
 
   /// Of all blocks.
@@ -160,5 +182,17 @@ struct DiTWeights {
     let name = layout.names(of: "pos_embed")[0]
     if loader.contains(name) { return try loader.floats(name, shape: [1, config.tokenCount, config.hiddenSize]) }
     return loader.computed(config.tokenCount * config.hiddenSize) { fillPositions($0, grid: config.gridSize, width: config.hiddenSize) }
+  }
+}
+
+/// How a linear layer is kept; floats are 32, 0, 32.
+package struct NumberFormat: Equatable {
+  package let weightBits: Int
+  package let weightGroup: Int
+  package let activationBits: Int
+
+  init(_ linear: Linear) {
+    (weightBits, weightGroup) = linear.integers.map { ($0.bits, $0.recordedGroup) } ?? (32, 0)
+    activationBits = linear.activationBits
   }
 }

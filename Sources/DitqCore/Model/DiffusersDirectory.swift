@@ -4,6 +4,9 @@
 import CKernels
 
 func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqError) -> Model {
+  guard kind(of: path + "/model_index.json") != .nothing else {
+    throw DitqError(.notFound, "\(path): a diffusers pipeline expected, a directory without model_index.json found")
+  }
   let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
   try index.require("_class_name", "DiTPipeline")
   let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
@@ -20,7 +23,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
     return try LoadedDecoder(tensors, vae, PackedLayers(), options.allocator)
   }
   return Model(
-    config: config, format: NumberFormat(), sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
+    config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
     source: "diffusers directory")
 }
 
@@ -39,20 +42,20 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
     try settings.require(field, false, default: false)
   }
   for field in ["cross_attention_dim", "caption_channels", "num_vector_embeds"] { try settings.requireNothing(field) }
-  let headCount = try settings.integer("num_attention_heads", in: 1...1024)
+  let headCount = try settings.integer("num_attention_heads", in: Limit.heads)
   if let asked = options.headCount, asked != headCount {
     throw DitqError(.invalidArgument, "head_count: \(headCount) expected, as transformer/config.json says, \(asked) found")
   }
-  let headSize = try settings.integer("attention_head_dim", in: 1...1024)
-  let channels = try settings.integer("in_channels", in: 1...1024)
+  let headSize = try settings.integer("attention_head_dim", in: Limit.headSize)
+  let channels = try settings.integer("in_channels", in: Limit.channels)
   let epsilon = try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)
   let compatibility = options.compatibility ?? .diffusers
   return DiTConfig(
-    compatibility: compatibility, hiddenSize: headCount * headSize, depth: try settings.integer("num_layers", in: 1...1024),
-    headCount: headCount, patchSize: try settings.integer("patch_size", in: 1...256), channels: channels,
+    compatibility: compatibility, hiddenSize: headCount * headSize, depth: try settings.integer("num_layers", in: Limit.depth),
+    headCount: headCount, patchSize: try settings.integer("patch_size", in: Limit.patchSize), channels: channels,
     outputChannels: try settings.integer("out_channels", in: 1...2048, default: channels),
-    latentSize: try settings.integer("sample_size", in: 1...8192), mlpSize: 4 * headCount * headSize,
-    classCount: try settings.integer("num_embeds_ada_norm", in: 1...10_000_000),
+    latentSize: try settings.integer("sample_size", in: Limit.latentSize), mlpSize: 4 * headCount * headSize,
+    classCount: try settings.integer("num_embeds_ada_norm", in: Limit.classes),
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : Float(epsilon), isPixelSpace: false)
 }
 

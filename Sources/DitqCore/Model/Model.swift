@@ -2,19 +2,14 @@
 
 import CKernels
 
-/// How most linear layers of the blocks are kept; of a float model 32, 0, 32.
-package struct NumberFormat {
-  package var weightBits = 32
-  package var weightGroup = 0
-  package var activationBits = 32
-}
-
 package final class Model {
   package let config: DiTConfig
-  package let format: NumberFormat
-  package let sampling: SamplingSettings
+  let sampling: SamplingSettings
   package let classNames: ClassNames
   let dit: DiTWeights
+  /// How most linear layers of the blocks are kept.
+  @export(interface)
+  package var format: NumberFormat { dit.format }
   private let ownDecoder: VAEDecoder?
   /// Of the transformer and the decoder; bytes are those of the weights as they are kept.
   package let parameterCount: Int
@@ -22,19 +17,19 @@ package final class Model {
   private let decoderByteCount: Int
   /// "safetensors", "ditq", "torch checkpoint", "torch checkpoint, \"ema\"" or "diffusers directory".
   package let source: String
-  /// How it was quantized, a JSON object; nil for a float model.
+  /// How it was quantized, a JSON object; nil for a model that was not.
   let calibration: String?
-  /// Kept alive: files that weights point into, and memory that was filled from them.
-  /// The transformer's, then the decoder's.
+  /// The transformer's, then the decoder's: the files that weights point into.
   let tensors: [TensorCollection]
+  /// Memory that was filled from them, kept alive.
   private let blocks: [Block]
 
   init(
-    config: DiTConfig, format: NumberFormat, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
+    config: DiTConfig, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
     decoder: LoadedDecoder?, source: String, calibration: String? = nil
   ) {
     self.calibration = calibration
-    (self.config, self.format, self.sampling, self.classNames, self.source) = (config, format, sampling, classNames, source)
+    (self.config, self.sampling, self.classNames, self.source) = (config, sampling, classNames, source)
     (dit, ownDecoder) = (transformer.weights, decoder?.decoder)
     tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
     blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
@@ -44,11 +39,10 @@ package final class Model {
   }
 
   /// A model with other weights, which stand in `memory` or where those of `source` do.
-  init(_ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], format: NumberFormat, calibration: String) {
+  init(_ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], calibration: String) {
     self.calibration = calibration
     (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
     (dit, ownDecoder, parameterCount) = (weights, decoder, source.parameterCount)
-    self.format = format
     decoderByteCount = source.decoderByteCount + (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
     transformerByteCount = weights.byteCount(config)
     tensors = source.tensors
@@ -62,6 +56,8 @@ package final class Model {
   package var imageChannels: Int? { config.isPixelSpace ? config.channels : decoder?.config.imageChannels }
   /// Bytes that the weights take.
   package var weightsByteCount: Int { transformerByteCount + decoderByteCount }
+  /// Whether it came from `quantize`, even where rules and budgets left every layer in float.
+  var isQuantized: Bool { calibration != nil }
   package var hasDecoder: Bool { decoder != nil }
 
   /// Values of an image [height, width, channels].

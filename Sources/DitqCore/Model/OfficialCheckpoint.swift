@@ -13,12 +13,13 @@ package struct OpenOptions {
 
 func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ options: OpenOptions) throws(DitqError) -> Model {
   let recorded = try RecordedConfig(tensors)
-  let patches = try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape
+  let patches = try patchShape(tensors, recorded)
   let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
   let positions = try tensors.requireAnyShape("pos_embed", rank: 3).shape
   let output = try outputs(of: "final_layer.linear", tensors), mlp = try outputs(of: "blocks.0.mlp.fc1", tensors)
   let hidden = patches[0], channels = patches[1], patch = patches[2]
-  guard hidden > 0, patch > 0, patch <= 256, channels > 0, let grid = squareRoot(positions[1]), grid <= 8192 else {
+  guard hidden > 0, Limit.patchSize.contains(patch), channels > 0, let grid = squareRoot(positions[1]), Limit.latentSize.contains(grid)
+  else {
     throw DitqError(
       .malformed, "pos_embed: a square number of tokens expected, \(positions[1]) found, with patches \(text(ofShape: patches))")
   }
@@ -48,7 +49,7 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ 
       tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }
   return Model(
-    config: config, format: recorded.format, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
+    config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
     decoder: decoder, source: recorded.isPacked ? "ditq" : source, calibration: recorded.calibration)
 }
 
@@ -69,6 +70,12 @@ private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
   }
 }
 
+/// [hidden, channels, size, size] of the patch embedding.
+private func patchShape(_ tensors: TensorCollection, _ recorded: RecordedConfig) throws(DitqError) -> [Int] {
+  guard let patches = recorded.packedPatches else { return try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape }
+  return [try tensors.requireAnyShape("x_embedder.proj.bias", rank: 1).shape[0], patches.channels, patches.size, patches.size]
+}
+
 /// Outputs of a linear layer: the height of its weights, or where they are packed the length of its bias.
 private func outputs(of layer: String, _ tensors: TensorCollection) throws(DitqError) -> Int {
   let isPacked = tensors.find(layer + ".weight.scales") != nil
@@ -80,7 +87,7 @@ private func depth(_ tensors: TensorCollection) -> Int {
   var depth = 0
   for name in tensors.names(startingWith: "blocks.") {
     let parts = split(name, at: ".", into: 3)
-    if parts.count > 1, let block = Int(parts[1]), block >= depth, block < 1024 { depth = block + 1 }
+    if parts.count > 1, let block = Int(parts[1]), block >= depth, block < Limit.depth.upperBound { depth = block + 1 }
   }
   return depth
 }

@@ -104,7 +104,7 @@ struct ParameterLoader {
 
   /// A packed layer, used where it stands: NAME.weight, .weight.scales, .weight.sums, and of 4 bits .weight.zeros.
   private mutating func integers(_ layer: PackedLayer, outputs: Int, inputs: Int) throws(DitqError) -> IntegerWeights {
-    guard inputs <= 65536 else { throw DitqError(.unsupported, "\(layer.name): at most 65536 inputs expected, \(inputs) found") }
+    try IntegerWeights.check(inputs: inputs, of: layer.name)
     let name = layer.name + ".weight"
     var shape = Arena()
     let expected = IntegerWeights(&shape, outputs: outputs, inputs: inputs, bits: layer.bits, group: layer.group)
@@ -114,6 +114,7 @@ struct ParameterLoader {
     let zeros = layer.bits == 4 ? try packedTensor(name + ".zeros", "U8", scaleShape) : numbers
     let sums = try packedTensor(name + ".sums", "F32", [panels, panelColumns])
     for tensor in [scales, sums] { try requireFinite(tensor) }
+    try requireNotNegative(scales)
     if layer.bits == 4 { try requireNibbles(zeros) }
     return expected.standing(numbers: numbers.start, scales: scales.start, zeros: zeros.start, sums: sums.start)
   }
@@ -123,6 +124,13 @@ struct ParameterLoader {
     for index in 0..<tensor.elementCount where tensor.start.load(fromByteOffset: index, as: UInt8.self) > 15 {
       let found = tensor.start.load(fromByteOffset: index, as: UInt8.self)
       throw DitqError(.malformed, "\(tensor.name): zero points from 0 to 15 expected, \(found) found at \(index)")
+    }
+  }
+
+  /// 0 is the scale of weights that are all 0.
+  private func requireNotNegative(_ tensor: Tensor) throws(DitqError) {
+    for index in 0..<tensor.elementCount where (tensor.start + index * 4).loadUnaligned(as: Float.self) < 0 {
+      throw DitqError(.malformed, "\(tensor.name): scales of at least 0 expected, a negative one found at \(index)")
     }
   }
 
@@ -196,10 +204,11 @@ struct ParameterLoader {
     }
     markUsed(copy)
     guard
-      first.dtype == second.dtype && first.byteCount == second.byteCount
+      first.dtype == second.dtype && first.shape == second.shape
         && (!isMeasuring || memcmp(first.start, second.start, first.byteCount) == 0)
     else {
-      throw DitqError(.unsupported, "\(copy): a copy of \(original) expected, other values found: blocks with embedders of their own")
+      throw DitqError(
+        .unsupported, "\(copy): a copy of \(original) expected, other values or another shape found: blocks with embedders of their own")
     }
   }
 

@@ -2,14 +2,18 @@
 //
 //   ditq.config   a JSON object: head_count, compatibility, pixel_space, class_names, learned_variance, sampler, steps, guidance_scale,
 //                 prediction, train_steps, beta_start, beta_end, norm_eps, decoder, and where the prediction is "velocity" noise_timestep
-//                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this); what is missing has its usual value, and
-//                 other fields (training, license, …) inform people
+//                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this), and where x_embedder.proj is packed
+//                 latent_channels and patch_size, which its shape does not say then; what is missing has its usual value, and other fields
+//                 (training, license, …) inform people. steps and guidance_scale do too: generating has its own
 //   ditq.format   of .ditq files: the version of their format: "2" where layers of the decoder are packed, else "1"
-//   ditq.packing  the layout of packed layers, now "panels-32"; ditq.layers says which layers are packed, and how: a JSON object,
-//                 {"blocks.0.attn.qkv": {"bits": 8, "group": 256, "activation_bits": 8}, …}
+//   ditq.packing  the layout of packed layers, now "panels-32"
+//   ditq.layers   a JSON object of the packed layers, {"blocks.0.attn.qkv": {"bits": 4, "group": 128, "activation_bits": 8}, …}: 4 or 8 bits;
+//                 inputs that share a scale, 0 = the whole row, the last group having what is left; 8, or 32 where activations stay floats
 //   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
 //                 have ranges of their own, where there are any
-//   ditq.checksums a JSON object of SHA-256 by tensor, and of all the others here, names and values, under "__metadata__"
+//   ditq.version  of the library that wrote the file
+//   ditq.checksums a JSON object of SHA-256 by tensor, of its data; and under "__metadata__" that of the names and values of all the other
+//                 entries here, "format" ("pt", for other readers) among them, one after another as they stand
 //
 // Refuses a newer format and another packing.
 
@@ -29,17 +33,18 @@ struct RecordedConfig {
   private(set) var classNames: [String] = []
   private(set) var normEpsilon: Float?
   private(set) var decoder: VAEConfig?
+  /// Channels and size of patches, where their embedding is packed.
+  private(set) var packedPatches: (channels: Int, size: Int)?
   private(set) var sampling = SamplingSettings()
   private(set) var isPacked = false
   private(set) var packed = PackedLayers()
   private(set) var calibration: String?
-  private(set) var format = NumberFormat()
 
   init(_ tensors: TensorCollection) throws(DitqError) {
     if let version = tensors.metadataValue("ditq.format") { try readPacking(tensors, version) }
     guard let record = tensors.metadataValue("ditq.config") else { return }
     let settings = try Settings(text: record, named: "ditq.config")
-    if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: 1...1024) }
+    if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: Limit.heads) }
     if let name = try settings.string("compatibility") {
       try settings.require("compatibility", "official", "diffusers")
       compatibility = name == "official" ? .official : .diffusers
@@ -47,6 +52,9 @@ struct RecordedConfig {
     if settings.value("pixel_space") != nil { isPixelSpace = try settings.bool("pixel_space", default: false) }
     if settings.value("learned_variance") != nil { hasLearnedVariance = try settings.bool("learned_variance", default: false) }
     if settings.value("norm_eps") != nil { normEpsilon = Float(try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)) }
+    if packed.layers.contains(where: { $0.name == "x_embedder.proj" }) {
+      packedPatches = (try settings.integer("latent_channels", in: Limit.channels), try settings.integer("patch_size", in: Limit.patchSize))
+    }
     try readClassNames(settings)
     try readSampling(settings)
     if let value = settings.value("decoder") {
@@ -98,17 +106,17 @@ struct RecordedConfig {
     }
     isPacked = true
     let settings = try Settings(text: tensors.metadataValue("ditq.layers") ?? "{}", named: "ditq.layers")
+    var layers: [PackedLayer] = []
     for member in settings.json.members ?? [] {
-      packed.layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
+      layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
+    packed = PackedLayers(layers)
     // A file without layers of a decoder has nothing that the second version brought.
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
     try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
-    if let first = packed.layers.first(where: { $0.activationBits == 8 }) ?? packed.layers.first {
-      format = NumberFormat(weightBits: first.bits, weightGroup: first.group, activationBits: first.activationBits)
-    }
-    calibration = tensors.metadataValue("ditq.calibration")
-    if let calibration { try readBins(Settings(text: calibration, named: "ditq.calibration")) }
+    let calibration = tensors.metadataValue("ditq.calibration") ?? "{}"
+    try readBins(Settings(text: calibration, named: "ditq.calibration"))
+    self.calibration = calibration
   }
 
   private func requireKnown(_ version: Int, _ newest: Int) throws(DitqError) {
@@ -130,12 +138,17 @@ struct RecordedConfig {
 
 /// The layers that a file holds packed.
 struct PackedLayers {
-  var layers: [PackedLayer] = []
+  let layers: [PackedLayer]
+  private let names: NameIndex
   var bins = TimestepBins()
+
+  init(_ layers: [PackedLayer] = []) { (self.layers, names) = (layers, NameIndex(layers.map { $0.name })) }
+
+  func find(_ name: String) -> PackedLayer? { names.find(name).map { layers[$0] } }
 
   /// Those whose names begin with a prefix, under the rest of their names.
   func part(under prefix: String) -> PackedLayers {
-    PackedLayers(layers: layers.compactMap { $0.name.starts(withBytesOf: prefix) ? $0.renamed(droppingPrefix: prefix) : nil })
+    PackedLayers(layers.compactMap { $0.name.starts(withBytesOf: prefix) ? $0.renamed(droppingPrefix: prefix) : nil })
   }
 }
 

@@ -2,23 +2,23 @@
 // A new sampler has its number, name and kind of prediction here, and its steps in a file of that floor.
 
 /// What the network was trained to predict.
-package enum Prediction: CaseIterable {
+enum Prediction: CaseIterable {
   /// The noise ε of x = √ᾱ · x₀ + √(1 − ᾱ) · ε.
   case epsilon
   /// The velocity dx/dt of the straight path from noise to image.
   case velocity
 
-  package var name: String { self == .epsilon ? "epsilon" : "velocity" }
+  var name: String { self == .epsilon ? "epsilon" : "velocity" }
 }
 
 /// Numbers are those of ditq.h, names those of model files.
-package enum Sampler: Int32, CaseIterable {
+enum Sampler: Int32, CaseIterable {
   case ddim = 1
   case ddpm = 2
   case dpmpp2M = 3
   case flowEuler = 4
 
-  package var name: String {
+  var name: String {
     switch self {
     case .ddim: "ddim"
     case .ddpm: "ddpm"
@@ -31,19 +31,19 @@ package enum Sampler: Int32, CaseIterable {
   var prediction: Prediction { self == .flowEuler ? .velocity : .epsilon }
 }
 
-package struct SamplingSettings {
+struct SamplingSettings {
   /// Linear betas from `betaStart` to `betaEnd` over `trainSteps` steps; of no meaning to a model that predicts velocity.
-  package var trainSteps = 1000
-  package var betaStart = 1e-4
-  package var betaEnd = 0.02
-  package var prediction = Prediction.epsilon
-  /// Of a model that predicts velocity: where between 0 and 1 its time is that of pure noise, 0 or 1, and what it is told t times.
-  package var noiseTimestep = 0.0
-  package var timestepScale = 1.0
+  var trainSteps = 1000
+  var betaStart = 1e-4
+  var betaEnd = 0.02
+  var prediction = Prediction.epsilon
+  /// Of a model that predicts velocity: the t of pure noise, 0 or 1, and what t is multiplied by before the network is told it.
+  var noiseTimestep = 0.0
+  var timestepScale = 1.0
   /// The sampler, and the steps and guidance scale it is best used with, where the file says.
-  package var sampler = Sampler.ddim
-  package var steps: Int?
-  package var guidanceScale: Double?
+  var sampler = Sampler.ddim
+  var steps: Int?
+  var guidanceScale: Double?
 
   /// The fields of a JSON object, as a ditq.config has them.
   var jsonFields: String {

@@ -30,8 +30,8 @@ package final class PackedLinear {
   package convenience init(
     weights: UnsafePointer<Float>, bias: UnsafePointer<Float>?, outputs: Int, inputs: Int, _ options: LinearOptions
   ) throws(DitqError) {
-    for (name, value) in [("outputs", outputs), ("inputs", inputs)] where !(1...65536).contains(value) {
-      throw DitqError(.invalidArgument, "\(name): 1 to 65536 expected, \(value) found")
+    for (name, value) in [("outputs", outputs), ("inputs", inputs)] where !(1...IntegerWeights.mostInputs).contains(value) {
+      throw DitqError(.invalidArgument, "\(name): 1 to \(IntegerWeights.mostInputs) expected, \(value) found")
     }
     let format = WeightFormat(bits: options.weightBits, group: options.weightGroup, method: options.leastSquares ? .leastSquares : .round)
     if options.weightBits != 32 {

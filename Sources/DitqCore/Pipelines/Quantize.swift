@@ -19,7 +19,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   try quantizer.quantizeLayers { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.quantizeDecoder { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.meetBudget { done, total throws(DitqError) in try tell(.quantize, done, total) }
-  try quantizer.checkRanges { done, total throws(DitqError) in try tell(.calibrate, done, total) }
+  try quantizer.checkRanges { done, total throws(DitqError) in try tell(.quantize, done, total) }
   return quantizer.result
 }
 
@@ -67,8 +67,7 @@ final class Quantizer {
 
   var result: Model {
     Model(
-      source, weights: weights, decoder: decoder, in: layerMemory.compactMap { $0 } + decoderMemory, format: options.summary,
-      calibration: record.json)
+      source, weights: weights, decoder: decoder, in: layerMemory.compactMap { $0 } + decoderMemory, calibration: record.json)
   }
 
   // MARK: - Calibrating

@@ -9,6 +9,9 @@ extension QuantizeOptions {
     let layers = decoder?.quantizable ?? []
     var chosen = [Bool](repeating: false, count: layers.count)
     for (index, rule) in rules.enumerated() where rule.isOfDecoder {
+      guard decoder != nil else {
+        throw DitqError(.notFound, "rules[\(index)]: \"\(rule.pattern)\": a model with a decoder expected, one without found")
+      }
       guard rule.weightBits != 4, rule.weightGroup ?? 0 == 0, rule.activationBits != 32 || rule.weightBits == 32 else {
         throw DitqError(
           .unsupported, "rules[\(index)]: \"\(rule.pattern)\": 8-bit weights by row with 8-bit activations, or float, expected of a decoder"
@@ -28,9 +31,13 @@ extension QuantizeOptions {
 extension Quantizer {
   func quantizeDecoder(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     guard var decoder, !decoderPlan.isEmpty else { return }
-    var method = WeightFormat.Method.spread
-    if options.method == .round { method = .round }
-    if options.method == .leastSquares { method = .leastSquares }
+    let (method, name): (WeightFormat.Method, WeightMethod) =
+      switch options.method {
+      case .round: (.round, .round)
+      case .leastSquares: (.leastSquares, .leastSquares)
+      case .automatic, .gptq: (.spread, .gptq)
+      }
+    record.decoderWeights = name.name
     let moments = method == .spread ? try DecoderMoments(source, decoder, decoderPlan, threads: pool.threads) : nil
     try moments?.run(source.config, decoder)
     for (index, number) in decoderPlan.enumerated() {
@@ -46,9 +53,7 @@ extension Quantizer {
   ) throws(DitqError) -> Convolution {
     let source = layer.convolution
     guard case .floats(let panels) = source.weights else { preconditionFailure("a float model has float convolutions") }
-    guard source.depth <= 65536 else {
-      throw DitqError(.unsupported, "\(layer.name): at most 65536 inputs expected, so that sums fit 32 bits, \(source.depth) found")
-    }
+    try IntegerWeights.check(inputs: source.depth, of: layer.name)
     let rows = try Block(byteCount: source.outputs * source.depth * 4, from: .system, for: layer.name)
     for output in 0..<source.outputs {
       let column = panels + output / panelColumns * panelColumns * source.depth + output % panelColumns

@@ -61,9 +61,7 @@ package struct QuantizeOptions {
 
 extension QuantizeOptions {
   func check(_ source: Model) throws(DitqError) {
-    guard source.format.weightBits == 32 else {
-      throw DitqError(.unsupported, "source: a float model expected, one of \(source.format.weightBits)-bit weights found")
-    }
+    guard !source.isQuantized else { throw DitqError(.unsupported, "source: a float model expected, a quantized one found") }
     let trainSteps = source.sampling.trainSteps
     for (name, value, range) in [
       ("calibration_total_steps", calibrationTotalSteps, 1...trainSteps),
@@ -88,10 +86,7 @@ extension QuantizeOptions {
       var plan = LayerPlan(layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, rules: rules)
       if let found = plan {
         do throws(DitqError) { try found.format.check() } catch { throw error.said(of: layer.name) }
-        guard layer.linear.inputs <= 65536 else {
-          throw DitqError(
-            .unsupported, "\(layer.name): at most 65536 inputs expected, so that sums fit 32 bits, \(layer.linear.inputs) found")
-        }
+        try IntegerWeights.check(inputs: layer.linear.inputs, of: layer.name)
         plan?.format.method = rounding(found)
       }
       for (index, rule) in rules.enumerated() where rule.matches(layer.name) { matched[index] = true }
@@ -131,20 +126,15 @@ extension QuantizeOptions {
     }
   }
 
-  /// Where static ranges are checked: four steps after the first, the last among them.
+  /// Where static ranges are checked: up to four steps, evenly spread over those that are not calibrated on, or over all where all are.
   var checkedSteps: [Int] {
-    var steps: [Int] = []
+    let calibrated = steps, all = Array(1..<max(1, calibrationTotalSteps)), others = all.filter { !calibrated.contains($0) }
+    let candidates = others.isEmpty ? all : others
+    var result: [Int] = []
     for quarter in 1...4 {
-      let step = quarter * (calibrationTotalSteps - 1) / 4
-      if step > steps.last ?? 0 { steps.append(step) }
+      let place = quarter * candidates.count / 4 - 1
+      if place >= 0, candidates[place] != result.last { result.append(candidates[place]) }
     }
-    return steps
-  }
-
-  /// What most layers become.
-  var summary: NumberFormat {
-    NumberFormat(
-      weightBits: weightBits, weightGroup: weightGroup ?? (weightBits == 4 ? LayerPlan.automaticGroup : 0),
-      activationBits: activations == .none ? 32 : 8)
+    return result
   }
 }

@@ -2,11 +2,12 @@
 //
 //   8 bytes       length of the header, little endian; 8 + length is a multiple of 64
 //   header        JSON, as any safetensors file has it; "__metadata__" holds ditq.config, .format, .packing, .layers, .calibration, .checksums and .version
-//                 (their fields are listed in Model/RecordedConfig.swift)
+//                 (their fields: Model/RecordedConfig.swift and, of .calibration, Quantization/CalibrationRecord.swift)
 //   packed layers NAME.weight          U8  [panels, depth · bits · 4]   panel p holds outputs 32p … 32p + 31; depth is the inputs rounded up to 8
 //                                        8 bits: [depth / 4][32][4] of p, signed;  4 bits: [depth / 8][32 · 4], input 8i + j in the low nibble
 //                                        of byte j of each column's four and 8i + 4 + j in the high one
-//                 NAME.weight.scales   F32 [panels, groups, 32]
+//                                        Columns beyond the last output are 0.
+//                 NAME.weight.scales   F32 [panels, groups, 32]         groups of a row: inputs / group, rounded up
 //                 NAME.weight.sums     F32 [panels, 32]                 Σ over groups of scale · Σ p: what a zero point is multiplied with
 //                 NAME.weight.zeros    U8  [panels, groups, 32]         4 bits only: w = scale · (q − zero)
 //   NAME.input_ranges   F32 [bins, 2]   of static ranges: x ≈ scale · (q − zero) for each of the calibration's bins, scale then zero
@@ -14,13 +15,14 @@
 //   a decoder's   convolutions in 8 bits are packed layers "vae.NAME", their inputs in the order (tap row, tap column, channel)
 //   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."
 //
-// Everything but the zeros has a multiple of 64 bytes and the zeros come last of the packed ones, so that a mapped file is used in place.
+// Packed layers come first, the zeros last of them; the others of these are multiples of 64 bytes, so that a mapped file is used in place. What
+// comes after them, the ranges first, stands wherever it does, and is copied.
 
 extension Model {
   /// Writes the file, whole or not at all.
   @export(interface)
   package func save(to path: String, libraryVersion: String) throws(DitqError) {
-    guard format.weightBits != 32 else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
+    guard isQuantized else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
     let tensors = try tensorsToWrite()
     var checksums = "{"
     for tensor in tensors {
@@ -45,9 +47,10 @@ extension Model {
       throw DitqError(.unsupported, "model: the file records no checksums")
     }
     let recorded = try Settings(text: record, named: RecordedConfig.checksums)
-    var unchecked = recorded.json.members?.count ?? 0
+    let members = recorded.json.members ?? [], names = NameIndex(members.map { $0.name })
+    var unchecked = members.count
     func check(_ name: String, _ found: String) throws(DitqError) {
-      let expected = try recorded.string(name) ?? "none"
+      let expected = names.find(name).flatMap { members[$0].value.string } ?? "none"
       guard expected == found else { throw DitqError(.checksumMismatch, "\(name): SHA-256 \(expected) expected, \(found) found") }
       unchecked -= 1
     }
@@ -119,6 +122,8 @@ extension Model {
     text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
     text += ", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)"
     if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
+    // What the shape of packed weights does not say.
+    if dit[0].integers != nil { text += ", \"latent_channels\": \(config.channels), \"patch_size\": \(config.patchSize)" }
     text += ", \"class_names\": ["
     for label in 0..<classNames.count {
       try checkMemory()

@@ -3,6 +3,8 @@
 struct CalibrationRecord {
   var activations = ""
   var weights = ""
+  /// Of the decoder, where it is quantized.
+  var decoderWeights: String?
   var observer = ""
   var isBalanced = false
   var totalSteps = 0
@@ -31,6 +33,7 @@ struct CalibrationRecord {
 
   var json: String {
     var text = "{\"activations\": \"\(activations)\", \"weights\": \"\(weights)\""
+    if let decoderWeights { text += ", \"decoder_weights\": \"\(decoderWeights)\"" }
     if !timesteps.isEmpty {
       text +=
         ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps.map(number))), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
