@@ -20,12 +20,13 @@
  *   - Nothing is global. After ditq_session_create, generating allocates nothing.
  *   - In a child of fork() everything goes on as in the parent, but for sessions with threads of their own: threads stay behind,
  *     so that calls on these answer DITQ_UNSUPPORTED there. Destroying them is allowed.
- *   - Structs only grow at the end; each begins with struct_size, set it to sizeof. Enumerators keep their numbers for ever.
+ *   - Structs only grow at the end; each but ditq_png_text begins with struct_size, set it to sizeof. Enumerators keep their numbers for ever.
+ *     What is reserved is 0.
  *
  * Conventions: shapes are [a, b, c] with the last index fastest; _size is in bytes, _count in elements; strings are UTF-8 and
  * NUL-terminated; every `options` and `error` pointer may be NULL (defaults; no text wanted); destroy(NULL) does nothing;
- * out parameters are untouched unless the call returns DITQ_OK, except that images of an array may be there that were finished before. Options with an _init function: call it, then change fields. In the
- * others a field of 0 is its default.
+ * out parameters are untouched unless the call returns DITQ_OK, except that of an array of images those finished before may be there.
+ * Options with an _init function: call it, then change fields. In the others a field of 0 is its default.
  */
 #ifndef DITQ_H
 #define DITQ_H
@@ -87,11 +88,12 @@ typedef struct ditq_error {
   ditq_status status;
   char message[504];
 } ditq_error;
-#define DITQ_ERROR_INIT {sizeof(ditq_error), 0, {0}}
+#define DITQ_ERROR_INIT {sizeof(ditq_error), 0, {0}} /* nothing is written into one whose struct_size is 0 */
 
 /* ---- Hooks a host may supply -------------------------------------------------------------------------------------------- */
 
-/* Where weights and session memory come from. `allocate` returns NULL when there is no more; alignment is a power of two. */
+/* Where an opened model's weights, a session's memory and the weights of ditq_linear come from; all else is the system's. `allocate` returns NULL when
+   there is no more; alignment is a power of two. Needed until the model, and every session and quantized model that was made from it, is gone. */
 typedef struct ditq_allocator {
   uint32_t struct_size;
   uint32_t reserved;
@@ -119,7 +121,8 @@ typedef struct ditq_progress {
   int64_t done;        /* units finished in this phase … */
   int64_t total;       /* … of so many: steps, layers or images */
   double elapsed_seconds;
-  const float *DITQ_NULLABLE latents; /* [count, channels, height, width] after this step, while generating; valid during the call */
+  const float *DITQ_NULLABLE latents; /* while generating, after this step: [images, channels, height, width] of the batch at hand, which has batch_limit
+                                         images, or what is left, from (done - 1) / steps * batch_limit on; of all images in ditq_run_step. Valid during the call */
 } ditq_progress;
 enum { DITQ_PHASE_LOAD = 0, DITQ_PHASE_CALIBRATE = 1, DITQ_PHASE_QUANTIZE = 2, DITQ_PHASE_DENOISE = 3, DITQ_PHASE_DECODE = 4 };
 /* Return 0 to go on; anything else ends the call with DITQ_CANCELLED and leaves every handle usable. */
@@ -148,7 +151,8 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors or torch .bin, whole or sharded with an
  *     index);
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
- *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …);
+ *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …; steps and guidance_scale
+ *     inform people through ditq_model_describe_json, options have their own defaults);
  *   - the same layout as torch.save writes it since torch 1.6 (.pt): a dict of tensors, or one that holds it under "ema", "model" or
  *     "state_dict", looked for in this order. The pickle is read, never run: a class or function that no tensor needs is refused by name.
  * Weights are F32, F16 or BF16, used in place from the mapped file (copied only where torch saved them in another order than row-major);
@@ -156,7 +160,8 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  */
 ditq_status ditq_model_open(const char *DITQ_NONNULL path, const ditq_model_options *DITQ_NULLABLE options,
                             ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
-/* The same from the bytes of one file (safetensors, .ditq or .pt), which the caller keeps alive and unchanged until the model is closed. */
+/* The same from the bytes of one file (safetensors, .ditq or .pt), which the caller keeps alive and unchanged until the model, and every session, run
+   and quantized model that was made from it, is gone. */
 ditq_status ditq_model_open_memory(const void *DITQ_NONNULL data, size_t size, const ditq_model_options *DITQ_NULLABLE options,
                                    ditq_model *DITQ_NULLABLE *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
 /*
@@ -190,9 +195,10 @@ ditq_status ditq_model_describe_json(const ditq_model *DITQ_NONNULL model, char 
 const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL model, int32_t label);
 /* The label of a name: whole names first, then comma-separated aliases, both without regard to ASCII case. DITQ_NOT_FOUND names the nearest ones. */
 ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
-/* Reads every byte and compares the checksums that a .ditq file records. */
+/* Reads every byte and compares the checksums that a .ditq file records. DITQ_UNSUPPORTED for a model that did not come from one. */
 ditq_status ditq_model_verify(const ditq_model *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
-/* Writes a quantized model as a .ditq file, whole or not at all: a safetensors file that is opened like any other, and used in place. */
+/* Writes a quantized model as a .ditq file, whole or not at all: a safetensors file that is opened like any other, and used in place. Byte by byte it is
+   described at the top of Sources/DitqCore/Pipelines/Save.swift. */
 ditq_status ditq_model_save(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL path, ditq_error *DITQ_NULLABLE error);
 
 /* ---- Quantization ------------------------------------------------------------------------------------------------------- */
@@ -221,14 +227,14 @@ enum { DITQ_KEEP_FLOAT = 32 };
  */
 typedef struct ditq_layer_rule {
   uint32_t struct_size;
-  int32_t weight_bits; /* 4, 8 or DITQ_KEEP_FLOAT; 0 = as the options say; likewise below, -1 where 0 has a meaning */
-  int32_t weight_group;
-  int32_t activation_bits; /* 8 or DITQ_KEEP_FLOAT */
+  int32_t weight_bits;     /* 4, 8 or DITQ_KEEP_FLOAT; 0 = as the options say */
+  int32_t weight_group;    /* a multiple of 16; 0 = the whole row, so a rule left at zeros asks for rows; -1 = as the options say */
+  int32_t activation_bits; /* 8 or DITQ_KEEP_FLOAT; 0 = as the options say */
   const char *DITQ_NONNULL pattern;
 } ditq_layer_rule;
 
-/* Static ranges, GPTQ and balance are calibrated: on guided DDIM runs (scale 4), both halves of the batch, labels spread over the classes. For GPTQ alone
-   the network is asked at about 12 steps of the way there, each answer serving for those up to the next, and all of it is done in 8 bits. */
+/* Static ranges, GPTQ and balance are calibrated: on guided DDIM runs (scale 4), both halves of the batch, labels spread over the classes. If only GPTQ
+   needs it, the network runs in 8 bits at about 12 of the steps, and each prediction is used again up to the next of them. */
 typedef struct ditq_quantize_options {
   uint32_t struct_size;
   int32_t weight_bits;            /* 8 (default) or 4 */
@@ -254,9 +260,10 @@ void ditq_quantize_options_init(ditq_quantize_options *DITQ_NONNULL options);
 /*
  * Quantizes a float model. qkv, proj, fc1, fc2 and attention of every block run on integers, adaLN linears keep float activations, the rest stays float,
  * unless a rule says otherwise. 8-bit weights are symmetric, w ≈ scale · p; 4-bit ones in groups have zero points, w ≈ scale · (q − zero).
- * Closed-form: no training, no gradient. The same model comes out on every machine. The source is left as it was, and may be closed.
+ * Closed-form: no training, no gradient. The same model comes out on every machine. The source is left as it was, and may be closed;
+ * bytes given to ditq_model_open_memory are needed on, because layers that stay in float stand there.
  *
- * Static ranges are checked after calibrating, at four other steps and for other images: the share that they clip is in the model's JSON,
+ * Static ranges are checked after calibrating, at up to four other steps and for other images: the share that they clip is in the model's JSON,
  * "calibration": "clipped", by step, and "clipped_by_layer". Balanced channels cost nothing while running. With an error budget, the layers
  * whose rounding hurts the output most for their size get 8 bits, and where that is not enough stay in float; "raised" says which.
  */
@@ -280,12 +287,13 @@ typedef struct ditq_compare_options {
 /*
  * Runs two models on the same noise and measures the second against the first: SQNR = 10·log10(Σ ref² / Σ (ref − out)²) in dB,
  * for the predicted noise at each step and for the input and output of each quantized layer at each step, with the share of
- * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; layers are those of
- * the blocks, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs.
+ * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; layers are those
+ * that `model` has quantized, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs.
  */
 ditq_status ditq_compare(const ditq_model *DITQ_NONNULL reference, const ditq_model *DITQ_NONNULL model, const ditq_compare_options *DITQ_NULLABLE options,
                          ditq_report *DITQ_NULLABLE *DITQ_NONNULL report, ditq_error *DITQ_NULLABLE error);
-/* The measured text: one JSON object, or the same as CSV with a row for each layer and step. Valid until the report is destroyed. */
+/* The measured text: one JSON object, or CSV with a row for each layer and step and, as the layer "output", one for the noise predicted at each step.
+   Times are seconds of a step of up to four guided images, multiply-accumulates those of one call on one image. Valid until the report is destroyed. */
 const char *DITQ_NONNULL ditq_report_json(const ditq_report *DITQ_NONNULL report);
 const char *DITQ_NONNULL ditq_report_csv(const ditq_report *DITQ_NONNULL report);
 /* Output SQNR in dB over all steps together; step ≥ 0 for one of them, NaN for one that was not taken. */
@@ -335,9 +343,9 @@ enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_
 typedef struct ditq_generate_options {
   uint32_t struct_size;
   int32_t sampler;
-  int32_t steps;                 /* default 50 */
+  int32_t steps;                 /* 1 to the model's training steps, 1000 (999 with DPM-Solver++); default 50 */
   int32_t random;                /* DITQ_RANDOM_… */
-  double guidance_scale;         /* classifier-free guidance; 1 = none, and half the work; default 4 */
+  double guidance_scale;         /* classifier-free guidance, 0 to 1000; 1 = none, and half the work; default 4 */
   double guidance_begin;         /* guide only where this ≤ progress < end, 0 = first step, 1 = past the last; defaults 0 and 1 */
   double guidance_end;
   int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says (official 3, diffusers all) */
@@ -394,7 +402,8 @@ ditq_status ditq_run_step(ditq_run *DITQ_NONNULL run, ditq_session *DITQ_NONNULL
 /* The latents as they are, and the model's present guess of the finished ones (for a preview; zeros before the first step); either may be NULL. latents_size bytes each. */
 ditq_status ditq_run_latents(const ditq_run *DITQ_NONNULL run, float *DITQ_NULLABLE latents, float *DITQ_NULLABLE guess, size_t latents_size,
                              ditq_error *DITQ_NULLABLE error);
-/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step. */
+/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step.
+   A run whose latents have grown beyond what a float holds is not restored. */
 ditq_status ditq_run_save(const ditq_run *DITQ_NONNULL run, void *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed, ditq_error *DITQ_NULLABLE error);
 /* Whatever the bytes are, the answer is a status. Architecture, class count and sampling settings of the model must be those it was saved with. */
 ditq_status ditq_run_restore(const ditq_model *DITQ_NONNULL model, const void *DITQ_NONNULL bytes, size_t size, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run,

@@ -45,7 +45,17 @@ func required<T>(_ pointer: T?, _ name: String) throws(DitqError) -> T {
   return pointer
 }
 
-/// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0.
+/// The path of a file. One that is not UTF-8 would name another file once it is a String.
+func filePath(_ pointer: UnsafePointer<CChar>?) throws(DitqError) -> String {
+  guard let path = String(validatingCString: try required(pointer, "path")), !path.isEmpty else {
+    throw DitqError(.invalidArgument, "path: one or more characters in UTF-8 expected, other bytes or none found")
+  }
+  return path
+}
+
+/// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0. Once
+/// a struct has grown, one of its first size is to be taken too, its missing fields as 0; and its _init function, which does not know how much
+/// room there is, goes on to set the fields of the first size alone.
 func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) -> T? {
   guard let pointer else { return nil }
   return try checked(pointer, name)
@@ -68,6 +78,11 @@ private func checkOptions(_ options: UnsafeRawPointer, expected: Int, _ name: St
   }
 }
 
+/// A field that has no meaning yet.
+func requireUnset(_ reserved: some FixedWidthInteger, _ name: String) throws(DitqError) {
+  guard reserved == 0 else { throw DitqError(.unsupported, "\(name)->reserved: 0 expected; what is found is unknown to this version") }
+}
+
 /// A non-negative count of the host that fits an Int.
 func count(_ value: Int, _ name: String) throws(DitqError) -> Int {
   guard value >= 0 else { throw DitqError(.invalidArgument, "\(name): \(UInt(bitPattern: value)) is more than an address space holds") }
@@ -88,6 +103,7 @@ func checkRoom(_ size: Int, _ name: String, count: Int, each: Int, width: Int) t
 
 func allocator(_ pointer: UnsafePointer<ditq_allocator>?) throws(DitqError) -> Allocator {
   guard let hooks = try options(pointer, "allocator") else { return .system }
+  try requireUnset(hooks.reserved, "allocator")
   return Allocator(
     context: hooks.context, allocate: try required(hooks.allocate, "allocator->allocate"),
     deallocate: try required(hooks.deallocate, "allocator->deallocate"))
@@ -95,8 +111,8 @@ func allocator(_ pointer: UnsafePointer<ditq_allocator>?) throws(DitqError) -> A
 
 /// The host's progress callback, if it gave one.
 struct HostProgress {
-  let callback: ditq_progress_callback?
-  let context: UnsafeMutableRawPointer?
+  var callback: ditq_progress_callback?
+  var context: UnsafeMutableRawPointer?
 
   /// False when the host asks to stop.
   func tell(_ phase: Phase, _ done: Int, _ total: Int, _ seconds: Double, _ latents: UnsafePointer<Float>?) -> Bool {

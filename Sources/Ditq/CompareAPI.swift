@@ -20,6 +20,7 @@ public func ditq_compare(
 private func compareOptions(_ pointer: UnsafePointer<ditq_compare_options>?) throws(DitqError) -> (CompareOptions, HostProgress) {
   var result = CompareOptions()
   guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
+  try requireUnset(found.reserved, "options")
   if found.steps != 0 { result.steps = Int(found.steps) }
   if found.samples != 0 { result.samples = Int(found.samples) }
   result.threads = Int(found.threads)

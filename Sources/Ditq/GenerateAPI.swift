@@ -101,7 +101,8 @@ private func latentCount(_ images: Int, _ session: Session) throws(DitqError) ->
 
 func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {
   var result = GenerateOptions()
-  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
+  guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
+  try requireUnset(found.reserved, "options")
   result.sampler = found.sampler
   result.steps = Int(found.steps)
   result.random = found.random

@@ -9,10 +9,10 @@ public func ditq_model_open(
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error, allocating: .much) { () throws(DitqError) in
-    let path = try required(path, "path"), model = try required(model, "model")
+    let path = try filePath(path), model = try required(model, "model")
     let opened = try opening(options) { asked, tell throws(DitqError) in
       try tell(0)
-      return try Model.open(path: String(bytes: path), asked)
+      return try Model.open(path: path, asked)
     }
     model.pointee = handle(opened)
   }
@@ -51,6 +51,7 @@ public func ditq_model_open_reader(
 
 private func hostReader(_ pointer: UnsafePointer<ditq_reader>?) throws(DitqError) -> HostReader {
   let found = try checked(try required(pointer, "reader"), "reader")
+  try requireUnset(found.reserved, "reader")
   return try HostReader(context: found.context, size: found.size, read: try required(found.read, "reader->read"))
 }
 
@@ -72,7 +73,8 @@ private func opening(
 
 private func openOptions(_ pointer: UnsafePointer<ditq_model_options>?) throws(DitqError) -> (OpenOptions, HostProgress) {
   var result = OpenOptions()
-  guard let found = try options(pointer, "options") else { return (result, HostProgress(callback: nil, context: nil)) }
+  guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
+  try requireUnset(found.reserved, "options")
   switch Int(found.compatibility) {
   case DITQ_COMPATIBILITY_AUTO: break
   case DITQ_COMPATIBILITY_OFFICIAL: result.compatibility = .official

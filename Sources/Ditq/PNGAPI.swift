@@ -9,8 +9,8 @@ public func ditq_png_write(
   _ texts: UnsafePointer<ditq_png_text>!, _ text_count: Int, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
-    let path = try required(path, "path")
-    try writePNG(try image(pixels, width, height, channels, texts, text_count), to: String(bytes: path))
+    let path = try filePath(path)
+    try writePNG(try image(pixels, width, height, channels, texts, text_count), to: path)
   }
 }
 

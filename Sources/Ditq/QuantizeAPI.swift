@@ -65,7 +65,7 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
   result.threads = Int(found.threads)
   if found.rule_count != 0 {
     guard (0...10000).contains(found.rule_count) else {
-      throw DitqError(.invalidArgument, "rule_count: 0 to 10000 expected, \(found.rule_count) found")
+      throw DitqError(.invalidArgument, "rule_count: 0 to 10000 expected, \(UInt(bitPattern: found.rule_count)) found")
     }
     // A newer header's rules are longer: each says how far it is to the next.
     var next = UnsafeRawPointer(try required(found.rules, "rules"))

@@ -68,7 +68,7 @@ public func ditq_run_restore(
   answer(error, allocating: .much) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), bytes = try required(bytes, "bytes"), run = try required(run, "run")
     let record = UnsafeRawBufferPointer(start: bytes, count: try count(size, "size"))
-    run.pointee = handle(HostRun(try Run(restoring: record, model), HostProgress(callback: nil, context: nil)))
+    run.pointee = handle(HostRun(try Run(restoring: record, model), HostProgress()))
   }
 }
 

@@ -161,12 +161,23 @@ def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
         generate = s.generate_options(steps=1)
         cheap = ditq.QuantizeOptions()
         lib.ditq_quantize_options_init(byref(cheap))
+
+        def ruled(rule):
+            """Options with two such rules, one behind the other."""
+            size = ctypes.cast(rule, ctypes.POINTER(ctypes.c_uint32))[0]
+            both = ctypes.create_string_buffer(2 * ctypes.string_at(rule, size), 2 * size)
+            options = ditq.QuantizeOptions()
+            lib.ditq_quantize_options_init(byref(options))
+            options.rules, options.rule_count, options.kept = ctypes.cast(both, ctypes.POINTER(ditq.LayerRule)), 2, both
+            return byref(options)
+
         cases = {
             "model": (handle_of(lib.ditq_model_open_memory, lib.ditq_model_close, ditq.address(data), data.size), ditq.ModelOptions(head_count=2)),
             "session": (handle_of(lib.ditq_session_create, lib.ditq_session_destroy, m), ditq.SessionOptions(threads=1)),
             "generate": (lambda options: outcome(lib.ditq_denoise, s.handle, labels, seeds, 1, options, *room), generate),
             "run": (handle_of(lib.ditq_run_create, lib.ditq_run_destroy, m, labels, seeds, 1), generate),
             "quantize": (handle_of(lib.ditq_quantize, lib.ditq_model_close, m), cheap),
+            "rules": (lambda options: handle_of(lib.ditq_quantize, lib.ditq_model_close, m)(ruled(options)), ditq.LayerRule(pattern=b"blocks.*", weight_bits=4)),
             "compare": (handle_of(lib.ditq_compare, lib.ditq_report_destroy, m, m), ditq.CompareOptions(steps=1, samples=1)),
             "linear": (handle_of(lib.ditq_linear_create, lib.ditq_linear_destroy, ditq.address(w), None, 4, 4), ditq.LinearOptions()),
         }
@@ -175,6 +186,23 @@ def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
 
 
 OFFICIAL_BYTES = np.frombuffer((FIXTURES / "official-a/model.safetensors").read_bytes(), np.uint8)
+
+
+def test_what_is_reserved_is_zero(tiny):
+    with tiny as s:
+        labels, seeds, _ = test_bad_input.one(s)
+        data, m, handle = OFFICIAL_BYTES, s.model.handle, c_void_p()
+        generate, allocator, reader = s.generate_options(steps=1), ditq.CountingAllocator(), ditq.BytesReader(data)
+        generate.reserved = allocator.struct.reserved = reader.struct.reserved = 3
+        hooked = ditq.ModelOptions(allocator=ctypes.pointer(allocator.struct))
+        answers = [
+            outcome(lib.ditq_model_open_memory, ditq.address(data), data.size, byref(ditq.ModelOptions(head_count=2, reserved=3)), byref(handle)),
+            outcome(lib.ditq_model_open_memory, ditq.address(data), data.size, byref(hooked), byref(handle)),
+            outcome(lib.ditq_model_open_reader, byref(reader.struct), None, byref(handle)),
+            outcome(lib.ditq_denoise, s.handle, labels, seeds, 1, byref(generate), *test_bad_input.room(s)),
+            outcome(lib.ditq_compare, m, m, byref(ditq.CompareOptions(reserved=3)), byref(handle)),
+        ]
+    assert all(status == UNSUPPORTED and "->reserved: 0 expected" in message for status, message in answers), answers
 
 
 def test_a_field_of_zero_is_its_default(model):
