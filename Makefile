@@ -37,7 +37,7 @@ other-libraries: $(OTHER_CPUS:%=.build-%/lib/libditq.so.1) $(OTHER_CPUS:%=.build
 $(LIBRARY): $(SWIFT_SOURCES) | setup
 	DITQ_EMBEDDED=1 swift build -c release --product ditq --scratch-path $(BUILD)
 	@mkdir -p $(LIBDIR)
-	@cp $(BUILD)/release/libditq.so $@
+	@cp --remove-destination $(BUILD)/release/libditq.so $@
 	@ln -sf libditq.so.1 $(LIBDIR)/libditq.so
 	@touch $@
 	@ls -l $@ | awk '{ print "libditq.so.1: " $$5 " bytes" }'

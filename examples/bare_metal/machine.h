@@ -22,7 +22,7 @@ size_t arena_size(void);
 void seal_memory(void);
 size_t refused(void);
 
-/* png.c: an 8-bit RGB picture as a PNG file, deflate's stored form; answers with its size. Needs 3 · width · height + height + 100 bytes. */
+/* png.c: an 8-bit RGB picture as a PNG file, deflate's stored form; answers with its size. Needs height · (3 · width + 6) + 100 bytes. */
 size_t encode_png(const uint8_t *pixels, uint32_t width, uint32_t height, uint8_t *file);
 
 #endif
