@@ -93,7 +93,7 @@ extension KernelSet {
   @inlinable @inline(__always)
   static func withTileSums(_ body: (_ sums: UnsafeMutablePointer<Float>, _ zeros: UnsafePointer<Float>) -> Void) {
     // Careful: withUnsafeTemporaryAllocation takes more than 1024 bytes from the heap.
-    // The stack is not aligned to a cache line, and every second access would cross one: hence one more.
+    // The stack is not aligned to a cache line, and every second access would cross one: hence one vector more, for an aligned start.
     var scratch = InlineArray<31, Lanes>(repeating: .zero)
     withUnsafeMutableBytes(of: &scratch) { bytes in
       let sums = bytes.baseAddress!.alignedUp(toMultipleOf: 64).assumingMemoryBound(to: Float.self)

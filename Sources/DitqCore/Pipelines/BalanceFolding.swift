@@ -2,7 +2,7 @@
 // their outputs. Relies on the order of an adaLN linear's outputs, shift, scale and gate of attention, then of the MLP, and of qkv's.
 
 extension DiTBlock {
-  /// The foldings of a block's layers, by BlockLayer, that the balance of some of them comes to.
+  /// What balancing some of a block's layers changes in each of them, by BlockLayer.
   func foldings(_ balances: [ChannelBalance?]) -> [LayerFolding] {
     var foldings = balances.map { LayerFolding(balance: $0) }
     let width = self[.proj].outputs

@@ -13,7 +13,7 @@ struct CalibrationPlan {
   let samples: Int
   let seed: UInt64
   let threads: Int
-  /// On the way to the latents the network is asked at every so many steps; its answer serves for those between, which makes one step of them.
+  /// The network runs at every `interval`th step alone; its prediction is used again at the steps between.
   let interval: Int
 
   /// Images at a time.

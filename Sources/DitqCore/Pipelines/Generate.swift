@@ -157,7 +157,8 @@ extension Session {
     return branches
   }
 
-  /// Takes the latents a step on, by what the network predicted for them. `isMixed`: as it did a step before, guidance and all.
+  /// Takes the latents a step on, by what the network predicted for them. `isMixed`: the prediction is that of a step before, guided
+  /// already.
   func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int, isMixed: Bool = false) {
     let config = model.config, w = workspace, area = config.latentSize * config.latentSize, count = config.latentCount
     let sampler = model.sampler(options), place = StepPlace(step, of: options.steps, w.schedule, schedule.alphaBars)

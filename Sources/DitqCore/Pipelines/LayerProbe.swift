@@ -1,5 +1,5 @@
 // LayerProbe: what the layers of one piece of a network were given and put out, kept to be compared with another model's. Each layer is run once
-// more for it, in the buffers where it runs for itself a moment later. Balanced channels are compared as they were before balancing.
+// more to be measured, in the buffers that its own run overwrites a moment later. Balanced channels are compared as they were before balancing.
 
 /// What a layer of one call was measured at.
 struct LayerMeasure {

@@ -4,7 +4,7 @@
 package final class Run {
   package let model: Model
   package let count: Int
-  package private(set) var stepsTaken = 0
+  private(set) var stepsTaken = 0
   let fingerprint: SIMD8<UInt32>
   /// As asked for, without the noise, which the latents have become.
   let options: GenerateOptions

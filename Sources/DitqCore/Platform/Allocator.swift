@@ -28,16 +28,16 @@ package struct Allocator {
 }
 
 /// Memory of one allocator, 64-byte aligned, freed with the object.
-package final class Block {
-  package static let alignment = 64
+final class Block {
+  static let alignment = 64
 
-  package let start: UnsafeMutableRawPointer
-  package let byteCount: Int
+  let start: UnsafeMutableRawPointer
+  let byteCount: Int
   private let allocator: Allocator
 
   /// Careful: in the shipped library an initializer that throws after the object was allocated leaks it. A convenience initializer allocates
   /// nothing before it calls the other.
-  package convenience init(byteCount: Int, from allocator: Allocator, for purpose: String) throws(DitqError) {
+  convenience init(byteCount: Int, from allocator: Allocator, for purpose: String) throws(DitqError) {
     guard let start = allocator.allocate(allocator.context, byteCount, Block.alignment) else {
       throw DitqError(.outOfMemory, "\(purpose): \(byteCount) bytes could not be allocated")
     }

@@ -7,36 +7,29 @@ struct Arena {
   private(set) var byteCount = 0
   /// The most that was in use at any time.
   private(set) var peak = 0
-  private(set) var overflowed = false
+  private(set) var isOverflowed = false
 
   /// An arena that only measures.
   init() { start = nil }
   init(_ start: UnsafeMutableRawPointer) { self.start = start }
 
   /// `count` elements, 64-byte aligned. A measuring arena answers with an address that must not be used.
-  mutating func reserve<T>(_ type: T.Type, _ counts: Int...) -> UnsafeMutablePointer<T> {
+  mutating func reserve<T>(_ type: T.Type, _ counts: Int...) -> UnsafeMutablePointer<T> { reserve(type, counts) }
+  mutating func floats(_ counts: Int...) -> UnsafeMutablePointer<Float> { reserve(Float.self, counts) }
+
+  private mutating func reserve<T>(_ type: T.Type, _ counts: [Int]) -> UnsafeMutablePointer<T> {
     var bytes = MemoryLayout<T>.stride
     for count in counts {
       let product = bytes.multipliedReportingOverflow(by: count)
-      overflowed = overflowed || product.overflow || product.partialValue > Int.max / 4
-      bytes = overflowed ? 0 : product.partialValue
+      isOverflowed = isOverflowed || product.overflow || product.partialValue > Int.max / 4
+      bytes = isOverflowed ? 0 : product.partialValue
     }
     let offset = byteCount
     byteCount += (bytes + 63) & ~63
-    overflowed = overflowed || byteCount > Int.max / 4
+    isOverflowed = isOverflowed || byteCount > Int.max / 4
     peak = max(peak, byteCount)
     let address = start ?? UnsafeMutableRawPointer(bitPattern: 64)!
     return (start == nil ? address : address + offset).assumingMemoryBound(to: T.self)
-  }
-
-  mutating func floats(_ counts: Int...) -> UnsafeMutablePointer<Float> {
-    var product = 1
-    for count in counts {
-      let next = product.multipliedReportingOverflow(by: count)
-      overflowed = overflowed || next.overflow
-      product = overflowed ? 0 : next.partialValue
-    }
-    return reserve(Float.self, product)
   }
 
   /// What `body` reserves may share its memory with what is reserved afterwards: the two are used at different times.
@@ -50,7 +43,7 @@ struct Arena {
 extension Arena {
   /// The bytes that were needed at most, or what is wrong with them.
   func checkedSize(_ purpose: String) throws(DitqError) -> Int {
-    guard !overflowed else { throw DitqError(.outOfMemory, "\(purpose): more bytes than an address space has would be needed") }
+    guard !isOverflowed else { throw DitqError(.outOfMemory, "\(purpose): more bytes than an address space has would be needed") }
     return peak
   }
 }

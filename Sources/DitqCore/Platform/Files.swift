@@ -3,8 +3,8 @@
 
 import CPlatform
 
-/// The system's reason for the last failed call: "No such file or directory".
-func systemReason(_ number: CInt = ditqp_errno()) -> String {
+/// The system's words for an error number: "No such file or directory".
+func systemReason(_ number: CInt) -> String {
   withUnsafeTemporaryAllocation(of: CChar.self, capacity: 256) { buffer in
     String(cString: ditqp_error_text(number, buffer.baseAddress!, 256))
   }
@@ -61,8 +61,7 @@ package final class Bytes {
 enum PathKind { case nothing, file, directory, other }
 
 func kind(of path: String) -> PathKind {
-  var size: UInt64 = 0
-  switch ditqp_kind(path, &size) {
+  switch ditqp_kind(path) {
   case CInt(DITQP_REGULAR): return .file
   case CInt(DITQP_DIRECTORY): return .directory
   case CInt(DITQP_OTHER): return .other
@@ -98,15 +97,10 @@ func writeFile(_ path: String, _ pieces: [UnsafeRawBufferPointer]) throws(DitqEr
     guard pieces.allSatisfy({ writeAll(descriptor, $0) }) else { throw failure("write", path) }
   case .nothing, .file:
     let (descriptor, temporary) = try createTemporary(beside: path)
-    let written = pieces.allSatisfy { writeAll(descriptor, $0) } && fsync(descriptor) == 0
-    let error = failure("write", path)
-    let closed = close(descriptor) == 0
-    guard written && closed else {
-      unlink(temporary)
-      throw written ? failure("write", path) : error
-    }
-    guard rename(temporary, path) == 0 else {
-      let error = failure("rename to", path)
+    var error = pieces.allSatisfy { writeAll(descriptor, $0) } && fsync(descriptor) == 0 ? nil : failure("write", path)
+    if close(descriptor) != 0 && error == nil { error = failure("write", path) }
+    if error == nil && rename(temporary, path) != 0 { error = failure("rename to", path) }
+    if let error {
       unlink(temporary)
       throw error
     }

@@ -1,5 +1,5 @@
 // The random numbers of torch.Generator("cpu").manual_seed(seed) and torch.randn: mt19937 (Matsumoto & Nishimura 1998) and Box–Muller.
-// The integers are torch's exactly; logarithm, sine and cosine are ours in double precision, so values agree to about 1e-7.
+// The integers are torch's exactly; logarithm, sine and cosine are ours in double precision, so values agree to 1e-6.
 
 /// A generator whose state stands in memory of the caller.
 struct TorchGenerator {
@@ -65,7 +65,7 @@ struct TorchGenerator {
   /// In [0, 1), 53 bits of two words, the high one first.
   private func nextUniformDouble() -> Double {
     let high = UInt64(nextWord()), low = UInt64(nextWord())
-    let bits: UInt64 = (high << 32 | low) & (1 << 53 - 1)
+    let bits: UInt64 = (high << 32 | low) & ((1 << 53) - 1)
     return Double(bits) * 0x1p-53
   }
 
