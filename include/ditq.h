@@ -434,7 +434,7 @@ typedef struct ditq_linear_options {
   int32_t weight_method;    /* DITQ_WEIGHT_ROUND (also AUTO) or DITQ_WEIGHT_MSE */
   int32_t activation_mode;  /* DITQ_ACTIVATION_STATIC: the range below; DYNAMIC_PER_TOKEN (also AUTO): measured for each row of x */
   int32_t isa_limit;        /* DITQ_ISA_… */
-  float activation_min, activation_max;
+  float activation_min, activation_max; /* of DITQ_ACTIVATION_STATIC, widened to include 0; from 0 to 0, all of x counts as 0 */
   const ditq_allocator *DITQ_NULLABLE allocator;
 } ditq_linear_options;
 /* weights [outputs, inputs], row-major, as a torch Linear holds them; bias [outputs] or NULL. */

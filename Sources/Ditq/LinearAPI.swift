@@ -41,9 +41,8 @@ private func linearOptions(_ pointer: UnsafePointer<ditq_linear_options>?) throw
 }
 
 private func range(_ low: Float, _ high: Float) throws(DitqError) -> ClosedRange<Float> {
-  guard low.magnitude <= 1e18 && high.magnitude <= 1e18 && low <= high && (low != 0 || high != 0) else {
-    throw DitqError(
-      .invalidArgument, "activation_min, activation_max: numbers up to 1e18 in order, not both 0, expected, \(low) and \(high) found")
+  guard low.magnitude <= 1e18 && high.magnitude <= 1e18 && low <= high else {
+    throw DitqError(.invalidArgument, "activation_min, activation_max: numbers up to 1e18 in order expected, \(low) and \(high) found")
   }
   return low...high
 }

@@ -46,7 +46,7 @@ def test_the_table_has_the_output_of_each_step_beside_its_layers(emoji_report):
 
 
 def test_models_of_another_architecture_are_told_apart_by_what_differs(model):
-    with pytest.raises(DitqFailure, match="hidden_size 256, 64 found") as failure:
+    with pytest.raises(DitqFailure, match="hidden_size 256, 144 found") as failure:
         Report(model("emoji"), model("official-a"))
     assert failure.value.status == ditq.INVALID_ARGUMENT
 

@@ -8,8 +8,9 @@ package final class Model {
   package let classNames: ClassNames
   let dit: DiTWeights
   /// How most linear layers of the blocks are kept.
-  @export(interface)
-  package var format: NumberFormat { dit.format }
+  package var format: NumberFormat {
+    @export(interface) get { dit.format }
+  }
   private let ownDecoder: VAEDecoder?
   /// Of the transformer and the decoder; bytes are those of the weights as they are kept.
   package let parameterCount: Int
@@ -48,6 +49,9 @@ package final class Model {
     tensors = source.tensors
     blocks = source.blocks + memory
   }
+
+  /// What was read of mapped files need not stay in memory.
+  func forgetPages() { for collection in tensors { collection.forgetPages() } }
 
   /// A build without its kernels, which opens no model with a decoder, has no code that would use one.
   var decoder: VAEDecoder? { ditqk_decodes() == 0 ? nil : ownDecoder }

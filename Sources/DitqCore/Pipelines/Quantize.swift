@@ -140,6 +140,7 @@ final class Quantizer {
         }
         try progress(number + 1, layers.count + decoderPlan.count)
       }
+      source.forgetPages()
     }
     calibration = nil
   }

@@ -51,7 +51,7 @@ package final class Bytes {
 
   deinit { if mapped { munmap(UnsafeMutableRawPointer(mutating: start), count) } }
 
-  /// After everything in a mapped file was read and copied: its pages need not stay in memory.
+  /// The pages of a mapped file need not stay in memory. Whoever reads them again brings them back.
   func forgetPages() { if mapped { ditqp_forget(start, count) } }
 
   package var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
