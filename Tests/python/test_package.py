@@ -434,3 +434,19 @@ def test_a_run_knows_its_images_while_another_thread_steps_it(tiny):
     counts = {run.count for _ in range(1000)}
     stepping.join()
     assert counts == {5} and tiny.restore(run.save()).count == 5
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_of_any_kind_are_contents(tiny, kind):
+    with ditq.Model(kind(W8A8.read_bytes())) as model:
+        assert model.info.class_count == 128
+    run = tiny.run([1], steps=2)
+    assert tiny.restore(kind(run.save())).step() == 1
+
+
+def test_a_closed_model_says_that_it_is_one():
+    model = ditq.Model(W8A8)
+    model.generate(0, steps=1)
+    model.close()
+    with pytest.raises(ValueError, match="this Model is closed"):
+        model.generate(0, steps=1)

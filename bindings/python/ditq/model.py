@@ -66,13 +66,15 @@ class Model(Handle):
 
     def __init__(
         self,
-        source: Union[str, os.PathLike[str], bytes, BinaryIO],
+        source: Union[str, os.PathLike[str], bytes, bytearray, memoryview, BinaryIO],
         *,
         compatibility: Union[str, int] = "auto",
         sha256: Optional[str] = None,
         head_count: int = 0,
         progress: Progress = None,
     ):
+        if isinstance(source, (bytearray, memoryview)):
+            source = bytes(source)
         call = Call(Meter(progress))
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
         options.expected_sha256 = None if sha256 is None else api.text(sha256)
@@ -180,7 +182,8 @@ class Model(Handle):
         return Session(self, threads=threads, batch_limit=batch_limit, isa=isa)
 
     def default_session(self, count: int = 1) -> Session:
-        """The session that the model's own methods use, made when it is first needed, and again for a larger batch."""
+        """The session that the model's own methods use, made when it is first needed, and again for a larger batch. It needs the model: keep that."""
+        _ = self._handle  # a closed model says so itself
         with self._lock:
             limit = min(max(count, 1), BATCH_LIMIT)
             if self._session is None or self._session.batch_limit < limit:
@@ -211,8 +214,9 @@ class Model(Handle):
         seeds = api.uint64s(seeds_of(seed, len(indices)))
         return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options), len(indices))
 
-    def restore(self, saved: bytes) -> Run:
+    def restore(self, saved: Union[bytes, bytearray, memoryview]) -> Run:
         """The run that `Run.save` gave, on a model of the same architecture and sampling settings."""
+        saved = bytes(saved)
         return Run(self, api.created(api.lib.ditq_run_restore, self._handle, saved, len(saved)))
 
 
