@@ -292,8 +292,8 @@ typedef struct ditq_compare_options {
  */
 ditq_status ditq_compare(const ditq_model *DITQ_NONNULL reference, const ditq_model *DITQ_NONNULL model, const ditq_compare_options *DITQ_NULLABLE options,
                          ditq_report *DITQ_NULLABLE *DITQ_NONNULL report, ditq_error *DITQ_NULLABLE error);
-/* The measured text: one JSON object, or CSV with a row for each layer and step and, as the layer "output", one for the noise predicted at each step.
-   Times are seconds of a step of up to four guided images, multiply-accumulates those of one call on one image. Valid until the report is destroyed. */
+/* The measured text: one JSON object, or the same as CSV with a row for each layer and step, in which prediction_sqnr_db is that of the step's predicted
+   noise. Times are seconds of a step of up to four guided images, multiply-accumulates those of one call on one image. Valid until the report is destroyed. */
 const char *DITQ_NONNULL ditq_report_json(const ditq_report *DITQ_NONNULL report);
 const char *DITQ_NONNULL ditq_report_csv(const ditq_report *DITQ_NONNULL report);
 /* Output SQNR in dB over all steps together; step ≥ 0 for one of them, NaN for one that was not taken. */

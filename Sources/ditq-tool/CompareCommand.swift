@@ -23,7 +23,7 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "Seed of the first image; the others take the next numbers.") var seed: UInt64 = 0
   @Option(help: "Threads to work with, 0 = every core.") var threads: Int32 = 0
   @Flag(help: "Let each model follow its own latents.") var freeRunning = false
-  @Option(help: ArgumentHelp("Write the report as CSV: rows by layer and step, and of the output.", valueName: "file.csv")) var csv: String?
+  @Option(help: ArgumentHelp("Write the report as CSV, a row for each layer and step.", valueName: "file.csv")) var csv: String?
   @OptionGroup var opening: OpenOptions
   @Flag(help: "Print the report, one JSON object.") var json = false
 

@@ -100,17 +100,17 @@ package final class Report {
     return text + "]}"
   }
 
-  /// A row for each quantized layer of each step, and one for the predicted noise, the layer "output".
+  /// A row for each quantized layer of each step.
   private var csvText: String {
-    var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds\n"
+    var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds,prediction_sqnr_db\n"
     let batches = Double(max(1, takenSteps / options.steps))
     for step in 0..<options.steps {
       for (index, layer) in layers.enumerated() {
         let measure = measures[step][index]
         text += "\(step),\(timesteps[step]),\(layer.name),\(measure.input.decibels),\(measure.output.decibels)"
-        text += ",\(measure.clipped.share),\(layer.weights.byteCount),\(layer.macs),\(measure.seconds / batches)\n"
+        text += ",\(measure.clipped.share),\(layer.weights.byteCount),\(layer.macs),\(measure.seconds / batches)"
+        text += ",\(predictions[step].decibels)\n"
       }
-      text += "\(step),\(timesteps[step]),output,,\(predictions[step].decibels),,,,\n"
     }
     return text
   }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Report(Sequence[dict[str, Any]]):
-    """A table of dicts, a row for each layer and step and, as the layer "output", one for each step's predicted noise: pandas.DataFrame(report) takes it.
+    """A table of dicts, a row for each layer and step: pandas.DataFrame(report) takes it as it is.
 
     `sqnr_db` is that of the predicted noise over all steps together, `by_step` that of each.
     """
