@@ -71,6 +71,9 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
     var next = UnsafeRawPointer(try required(found.rules, "rules"))
     for index in 0..<found.rule_count {
       let rule = try checked(next.assumingMemoryBound(to: ditq_layer_rule.self), "rules[\(index)]")
+      guard Int(rule.struct_size) % MemoryLayout<ditq_layer_rule>.alignment == 0 else {
+        throw DitqError(.invalidArgument, "rules[\(index)]->struct_size: a multiple of 8 expected, \(rule.struct_size) found")
+      }
       result.rules.append(try layerRule(rule, "rules[\(index)]"))
       next += Int(rule.struct_size)
     }

@@ -182,7 +182,11 @@ def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
             "linear": (handle_of(lib.ditq_linear_create, lib.ditq_linear_destroy, ditq.address(w), None, 4, 4), ditq.LinearOptions()),
         }
         answers = {name: with_options(*case) for name, case in cases.items()}
+        odd = ditq.LayerRule(pattern=b"blocks.*", weight_bits=4)
+        odd.struct_size += 1  # where the next one would stand, none can
+        refused = handle_of(lib.ditq_quantize, lib.ditq_model_close, m)(ruled(ctypes.cast(ctypes.create_string_buffer(bytes(odd) + b"\0"), ctypes.POINTER(ditq.LayerRule))))
     assert answers == {name: [OK, UNSUPPORTED] for name in cases}
+    assert refused[0] == INVALID_ARGUMENT and "rules[0]->struct_size" in refused[1]
 
 
 OFFICIAL_BYTES = np.frombuffer((FIXTURES / "official-a/model.safetensors").read_bytes(), np.uint8)
