@@ -13,11 +13,15 @@ struct CalibrationPlan {
   let samples: Int
   let seed: UInt64
   let threads: Int
-  /// The network runs at every `interval`th step alone; its prediction is used again at the steps between.
-  let interval: Int
+  /// Whether the network runs at every step on the way; else each prediction serves for a third of the steps that are left, so that most
+  /// are made at the end, where latents change most: 8 of 50.
+  let predictsEachStep: Bool
 
   /// Images at a time.
   static let batch = 4
+
+  /// The step of the next prediction after that of `step`.
+  func nextPrediction(after step: Int) -> Int { predictsEachStep ? step + 1 : step + (totalSteps - step + 2) / 3 }
 
   /// Labels drawn from the seed (SplitMix64, Steele et al. 2014).
   func label(_ sample: Int, of classes: Int) -> Int32 {
@@ -102,18 +106,20 @@ final class CalibrationRun {
     var done = 0
     for batch in stride(from: 0, to: states.count, by: plan.steps.count) {
       let states = states[batch..<batch + plan.steps.count], samples = states[batch].samples
+      var nextPrediction = 0
       begin(guide, samples)
       for step in 0...lastStep {
         if let state = states.first(where: { $0.step == step }) {
           state.latents.update(from: guide.workspace.latents, count: samples.count * guide.model.config.latentCount)
         }
         guard step < lastStep else { break }
-        let branches = guide.prepare(step: step, run, guidance, images: samples.count), isAsked = step % plan.interval == 0
-        if isAsked {
+        let branches = guide.prepare(step: step, run, guidance, images: samples.count), isNew = step == nextPrediction
+        if isNew {
+          nextPrediction = plan.nextPrediction(after: step)
           try guide.forward(
             x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
         }
-        guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isAsked)
+        guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isNew)
         done += 1
         try progress(done, total)
       }

@@ -1,14 +1,11 @@
 // Static ranges are checked where they were not measured: at some other steps of the sampling run, for other images, the share of each
 // layer's inputs that its ranges clip. What comes out is recorded with the model. It warns, and needs neither the float model nor every step
-// of the run: the inputs are those of the 8-bit model that makes the latents, in a few steps. (Of four images, the emoji model's ranges of the
-// first step clip 1.40 % at the last step in the float model after all fifty, 1.39 % in the 8-bit one after thirteen; of two, 1.56 % in the
-// 8-bit one after thirteen and 1.67 % after seven.)
+// of the run: the inputs are those of the 8-bit model that makes the latents, by a few predictions. (Of four images, the emoji model's ranges of
+// the first step clip 1.40 % at the last step in the float model after fifty predictions; of two, 1.46 % in the 8-bit one after eight.)
 
 extension Quantizer {
   /// Images that are looked at.
   private static let samples = 2
-  /// Steps of the network on the way, about.
-  private static let stepsAsked = 6
 
   func checkRanges(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     guard options.hasStaticRanges, !options.checkedSteps.isEmpty, weights.linears.contains(where: { $0.linear.ranges != nil }) else {
@@ -16,7 +13,7 @@ extension Quantizer {
     }
     let plan = plan(
       options.checkedSteps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples),
-      stepsAsked: Quantizer.stepsAsked)
+      predictsEachStep: false)
     let guide = try eightBitGuide(), pieces = source.pieces
     var stepsTaken = 0
     let run = try CalibrationRun(guide, guide: guide, plan) { done, total throws(DitqError) in
