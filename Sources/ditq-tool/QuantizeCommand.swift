@@ -34,7 +34,7 @@ struct QuantizeCommand: ParsableCommand {
       --decoder 8 is the rule 'vae.*=8': the decoder's convolutions of 3×3, in weights of 8 bits and exact sums of integers. It takes a third \
       of the time and a quarter of the memory. Other rules are not about the decoder, unless their pattern begins with vae. too.
 
-      Static ranges, balance, GPTQ and error budgets look at sampling runs of the float model. --recipe paper is the method of arXiv \
+      Static ranges, balance, GPTQ and error budgets look at sampling runs of the model. --recipe paper is the method of arXiv \
       2406.11100 as we read it: static ranges of the first step, 8-bit weights by row or 4-bit ones in groups of 128, rounded.
 
       Examples:

@@ -56,7 +56,7 @@ class Call:
 
     def __init__(self, meter: Optional[Meter] = None, cancel: Callable[[], None] = lambda: None):
         self._meter, self._cancel = meter, cancel
-        reports: queue.SimpleQueue = queue.SimpleQueue()
+        reports: queue.SimpleQueue[Optional[tuple[int, int, int]]] = queue.SimpleQueue()
         stopped = threading.Event()
 
         def hook(_: object, pointer: Any) -> int:

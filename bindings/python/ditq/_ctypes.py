@@ -78,7 +78,7 @@ def path(value: Union[str, os.PathLike[str]]) -> bytes:
 class Sized(Structure):
     """A struct of ditq.h: struct_size is filled in, everything else is 0."""
 
-    def __init__(self, **fields):
+    def __init__(self, **fields: Any) -> None:
         super().__init__()
         self.struct_size = ctypes.sizeof(self)
         known = [name for name, *_ in self._fields_]
@@ -88,7 +88,7 @@ class Sized(Structure):
             setattr(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        kind = dict(self._fields_).get(name)
+        kind = {known: kind for known, kind, *_ in self._fields_}.get(name)
         super().__setattr__(name, integer(name, value, kind) if kind in INTEGERS else value)
 
 
@@ -320,9 +320,17 @@ def created(function: Any, *arguments: Any) -> int:
     return handle.value or 0
 
 
-def text_of(function: Any, handle: int) -> str:
-    """A describe_json call: once for the size, once for the text."""
-    return bytes_of(function, handle)[:-1].decode("utf-8")
+def counted(function: Any, *arguments: Any) -> int:
+    """The number that a call writes."""
+    count = c_int32()
+    call(function, *arguments, byref(count))
+    return count.value
+
+
+def described(function: Any, handle: int) -> dict[str, Any]:
+    """What a describe_json call says."""
+    found: dict[str, Any] = json.loads(bytes_of(function, handle)[:-1])
+    return found
 
 
 def bytes_of(function: Any, *arguments: Any) -> bytes:

@@ -82,7 +82,7 @@ class Images(Sequence[Image]):
     @overload
     def __getitem__(self, index: slice) -> list[Image]: ...
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Union[int, slice]) -> Union[Image, list[Image]]:
         return self._images[index]
 
     def __reduce__(self) -> Any:

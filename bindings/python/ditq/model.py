@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import numbers
 import operator
 import os
@@ -131,11 +130,11 @@ class Model(Handle):
     @property
     def output_channels(self) -> int:
         """Channels that the transformer predicts: twice the latents' for a model with learned variance."""
-        return self.json()["architecture"]["output_channels"]
+        return int(self.json()["architecture"]["output_channels"])
 
     def json(self) -> dict[str, Any]:
         """Everything: architecture, layers, the settings recorded in the file, calibration, class names."""
-        return json.loads(api.text_of(api.lib.ditq_model_describe_json, self._handle))
+        return api.described(api.lib.ditq_model_describe_json, self._handle)
 
     def class_name(self, label: int) -> Optional[str]:
         """The name of a label; None where the model names none."""
@@ -153,9 +152,7 @@ class Model(Handle):
             return self.info.class_count
         if not isinstance(value, str):
             return api.integer("label", value)
-        label = api.c_int32()
-        api.call(api.lib.ditq_model_find_class, self._handle, api.text(value), label)
-        return label.value
+        return api.counted(api.lib.ditq_model_find_class, self._handle, api.text(value))
 
     def _labels(self, values: Union[Label, Sequence[Label]]) -> tuple[list[int], bool]:
         """The numbers of one class or of several, and whether it was one."""
@@ -196,7 +193,7 @@ class Model(Handle):
     @overload
     def generate(self, labels: Sequence[Label], *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any) -> Images: ...
 
-    def generate(self, labels, **options):
+    def generate(self, labels: Any, **options: Any) -> Any:
         """`Session.generate` on a session of the model's own. Threads that share the model take turns, each call on every core."""
         return self.default_session(len(as_several(labels)[0])).generate(labels, **options)
 

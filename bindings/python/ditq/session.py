@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import numbers
 import os
@@ -114,7 +113,7 @@ class Session(Handle):
 
     @property
     def batch_limit(self) -> int:
-        return self._options.batch_limit
+        return int(self._options.batch_limit)
 
     def close(self) -> None:
         """Gives threads and memory back, once a call in progress has ended."""
@@ -128,7 +127,7 @@ class Session(Handle):
     def json(self) -> dict[str, Any]:
         """What really runs: instruction set, threads, bytes, step times of the last call."""
         with self._turn():
-            return json.loads(api.text_of(api.lib.ditq_session_describe_json, self._handle))
+            return api.described(api.lib.ditq_session_describe_json, self._handle)
 
     def _call(self, function: Any, *arguments: Any, call: Optional[Call] = None) -> None:
         with self._turn():
@@ -151,7 +150,7 @@ class Session(Handle):
     @overload
     def generate(self, labels: Sequence[Label], *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any) -> Images: ...
 
-    def generate(self, labels, *, seed=0, noise=None, progress=None, **sampling):
+    def generate(self, labels: Any, *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any) -> Union[Image, Images]:
         """An `Image` of a label, or `Images` of a list of them: the same model, labels, seeds and options give the same bytes everywhere.
 
         noise: latents [count, channels, height, width] to start from, instead of the seeds. progress: told (done, total) denoising steps, or tqdm.
@@ -231,10 +230,8 @@ class Run(Handle):
     def step(self, session: Optional[Session] = None) -> int:
         """Takes one sampling step, on any session of the model; how many are left. A step that was interrupted can be taken again."""
         session = session or self.model.default_session()
-        remaining = api.c_int32()
         with session._turn():
-            Call(cancel=session.cancel)(api.call, api.lib.ditq_run_step, self._handle, session._handle, api.byref(remaining))
-        return remaining.value
+            return int(Call(cancel=session.cancel)(api.counted, api.lib.ditq_run_step, self._handle, session._handle))
 
     def save(self) -> bytes:
         """The run as bytes, for `Model.restore`."""
