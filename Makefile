@@ -69,7 +69,6 @@ $(MODELS)/emoji-w8a8.ditq $(MODELS)/emoji-w4a8.ditq: $(MODELS)/emoji-w%a8.ditq: 
 
 # Everything is tested: see Tests/run.sh, whose last lines say how much of it passed.
 test: setup setup-test lib archive gen_png models
-	@$(MAKE) --no-print-directory -j2 .build-address/libditq.a .build-thread/libditq.a
 	Tests/run.sh
 
 # What quantizing costs, at every step of a run, where `make test` looks at some.

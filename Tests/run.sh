@@ -52,6 +52,9 @@ lint() { swift format lint --strict --recursive --configuration .swift-format Pa
 regular() { swift "$@" -c release -Xswiftc -enable-testing --scratch-path .build-test; }
 swift_tests() { regular build --build-tests && regular test --skip-build; }
 
+fuzzing() {
+  make --no-print-directory -j2 .build-address/libditq.a .build-thread/libditq.a && FUZZ_FRESH=1 Tests/tools/fuzz.sh 6
+}
 sanitizers() {
   local status=0
   Tests/tools/sanitize.sh address 3 || status=1
@@ -59,10 +62,10 @@ sanitizers() {
   return $status
 }
 
-# What needs little more than one core, most of it emulation, runs beside all the others and is told last.
+# What needs little more than one core, most of it emulation and building, runs beside all the others and is told last.
 {
   beside "other CPUs" Tests/other_cpus.py
-  beside fuzzing env FUZZ_FRESH=1 Tests/tools/fuzz.sh 6
+  beside fuzzing fuzzing
   beside sanitizers sanitizers
 } &
 
