@@ -13,8 +13,8 @@ struct CalibrationPlan {
   let samples: Int
   let seed: UInt64
   let threads: Int
-  /// Whether the network runs at every step on the way; else each prediction serves for a third of the steps that are left, so that most
-  /// are made at the end, where latents change most: 8 of 50.
+  /// Whether the network runs at every step on the way; else each prediction serves for a third of the steps that are left, so that they
+  /// come closer together towards the end, where they change most: 8 of 50.
   let predictsEachStep: Bool
 
   /// Images at a time.
