@@ -11,7 +11,8 @@ package struct OpenOptions {
   package init() {}
 }
 
-func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ options: OpenOptions) throws(DitqError) -> Model {
+func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions) throws(DitqError) -> Model {
+  let tensors = checkpoint.tensors
   let recorded = try RecordedConfig(tensors)
   let patches = try patchShape(tensors, recorded)
   let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
@@ -50,7 +51,7 @@ func openOfficialCheckpoint(_ tensors: TensorCollection, from source: String, _ 
   }
   return Model(
     config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
-    decoder: decoder, source: recorded.isPacked ? "ditq" : source, calibration: recorded.calibration)
+    decoder: decoder, source: recorded.isPacked ? "ditq" : checkpoint.source, calibration: recorded.calibration)
 }
 
 /// What was given; else the heads of the public sizes, else 64 channels a head.

@@ -17,11 +17,12 @@ extension Model {
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
-    let (tensors, source) =
+    let checkpoint =
       isTorchFile(bytes.buffer)
-      ? try readTorchCheckpoint(bytes, named: name, options.allocator) : (try readSafetensors(bytes, named: name), "safetensors")
+      ? try readTorchCheckpoint(bytes, named: name, options.allocator)
+      : CheckpointFile(tensors: try readSafetensors(bytes, named: name), source: "safetensors", arguments: nil)
     do {
-      return try openOfficialCheckpoint(tensors, from: source, options)
+      return try openOfficialCheckpoint(checkpoint, options)
     } catch {
       throw error.said(of: name)
     }

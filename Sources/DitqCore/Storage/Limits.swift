@@ -19,6 +19,7 @@ enum Limit {
   static let pickleOpcodes = 1 << 21
   static let pickleNesting = 1000
   static let pickleTextByteCount = 1024
+  static let checkpointArguments = 1000
   // Sizes of a model: whatever is computed from them fits 64 bits.
   static let hiddenSize = 4...65536
   static let depth = 1...1024

@@ -204,10 +204,11 @@ extension PickleMachine {
     case UInt8(ascii: "R"), 0x81:
       let parts = try pop(2)
       push(try called(parts[0], with: parts[1]))
-    case UInt8(ascii: "b"):  // What state adds to a namespace or an OrderedDict is not asked for.
-      _ = try pop()
+    case UInt8(ascii: "b"):
+      let state = try pop()
       switch stack.last {
-      case .dict, .other: break
+      case .dict(let index): if case .dict(let attributes) = state { lists[index] += lists[attributes] }
+      case .other: break
       default: throw DitqError(.unsupported, "a state for \(stack.last?.kindName ?? "nothing")")
       }
     case UInt8(ascii: "Q"): push(try persistent(pop()))

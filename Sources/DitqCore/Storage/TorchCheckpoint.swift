@@ -17,10 +17,7 @@ private func isBarePickle(_ bytes: UnsafeRawBufferPointer) -> Bool {
     && bytes.loadUnaligned(as: UInt64.self).littleEndian > UInt64(Limit.headerByteCount)
 }
 
-/// The tensors, and what they come from in words.
-func readTorchCheckpoint(
-  _ bytes: Bytes, named path: String, _ allocator: Allocator
-) throws(DitqError) -> (tensors: TensorCollection, source: String) {
+func readTorchCheckpoint(_ bytes: Bytes, named path: String, _ allocator: Allocator) throws(DitqError) -> CheckpointFile {
   do throws(DitqError) {
     guard !isBarePickle(bytes.buffer) else {
       throw DitqError(
@@ -29,9 +26,10 @@ func readTorchCheckpoint(
       )
     }
     let archive = try openArchive(bytes.buffer)
-    let (machine, dict, key) = try unpickled(archive)
+    let (machine, whole, dict, key) = try unpickled(archive)
     let source = key.map { "torch checkpoint, \"\($0)\"" } ?? "torch checkpoint"
-    return (try collected(machine, machine.lists[dict], bytes, allocator), source)
+    return CheckpointFile(
+      tensors: try collected(machine, machine.lists[dict], bytes, allocator), source: source, arguments: machine.arguments(in: whole))
   } catch {
     throw error.said(of: path)
   }
@@ -52,20 +50,20 @@ private func openArchive(_ bytes: UnsafeRawBufferPointer) throws(DitqError) -> T
   return archive
 }
 
-/// The machine that has run, the list of its dict of tensors, and under which key that stood.
-private func unpickled(_ archive: TorchArchive) throws(DitqError) -> (PickleMachine, dict: Int, key: String?) {
+/// The machine that has run, the list of the dict that was saved, that of its dict of tensors, and under which key this stood.
+private func unpickled(_ archive: TorchArchive) throws(DitqError) -> (PickleMachine, whole: Int, dict: Int, key: String?) {
   do throws(DitqError) {
     let pickle = UnsafeRawBufferPointer(rebasing: archive.bytes[archive.pickle.range])
     let machine = try PickleMachine(pickle, in: archive)
     let root = try machine.run()
     guard case .dict(let whole) = root else { throw DitqError(.malformed, "a dict of tensors expected, \(root.kindName) found") }
     for key in ["ema", "model", "state_dict"] {
-      if let dict = machine.tensorDict(key, in: whole) { return (machine, dict, key) }
+      if let dict = machine.tensorDict(key, in: whole) { return (machine, whole, dict, key) }
     }
     guard machine.hasTensors(whole) else {
       throw DitqError(.malformed, "no tensors found: a dict of tensors expected, or one under \"ema\", \"model\" or \"state_dict\"")
     }
-    return (machine, whole, nil)
+    return (machine, whole, whole, nil)
   } catch {
     throw error.said(of: "data.pkl")
   }
@@ -80,6 +78,32 @@ extension PickleMachine {
       return nil
     }
     return nil
+  }
+
+  /// The scalar members of "args", whether a dict or a namespace; what was set last stands first.
+  fileprivate func arguments(in dict: Int) -> JSON? {
+    let items = lists[dict]
+    for index in stride(from: items.count - 2, through: 0, by: -2) where isText(items[index], "args") {
+      guard case .dict(let list) = items[index + 1] else { return nil }
+      let members = lists[list]
+      var found: [JSON.Member] = []
+      for index in stride(from: members.count - 2, through: 0, by: -2) where found.count < Limit.checkpointArguments {
+        guard let name = text(members[index]), let value = scalar(members[index + 1]) else { continue }
+        found.append(JSON.Member(name: name, value: value))
+      }
+      return .object(found)
+    }
+    return nil
+  }
+
+  private func scalar(_ value: PickleValue) -> JSON? {
+    switch value {
+    case .none: .null
+    case .bool(let truth): .bool(truth)
+    case .integer(let number): Int(exactly: Double(number)) == number ? .number(Double(number)) : nil
+    case .text: text(value).map { .string($0) }
+    default: nil
+    }
   }
 
   fileprivate func hasTensors(_ dict: Int) -> Bool {

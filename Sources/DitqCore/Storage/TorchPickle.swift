@@ -69,7 +69,8 @@ extension PickleMachine {
       case "collections.OrderedDict":
         guard arguments.isEmpty else { throw DitqError(.unsupported, "no arguments expected, \(arguments.count) found") }
         return .dict(newList([]))
-      case "argparse.Namespace", "torch.Size", "torch.device": return .other
+      case "argparse.Namespace": return .dict(newList([]))
+      case "torch.Size", "torch.device": return .other
       case "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2": return try rebuiltTensor(arguments, dtype: nil)
       case "torch._utils._rebuild_tensor_v3":
         guard arguments.count >= 7, case .global(let type) = arguments[6], let dtype = dtype(ofTorch: globals[type]) else {

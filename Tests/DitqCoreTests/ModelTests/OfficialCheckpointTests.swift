@@ -46,7 +46,7 @@ private struct Checkpoint {
       return Tensor(name: name, dtype: "F32", shape: shape, start: zeros, byteCount: 4 * count, elementCount: count)
     }
     let collection = try TensorCollection(tensors, metadata: record.map { [("ditq.config", $0)] } ?? [], in: [])
-    return try use(openOfficialCheckpoint(collection, from: "zeros", options))
+    return try use(openOfficialCheckpoint(CheckpointFile(tensors: collection, source: "zeros", arguments: nil), options))
   }
 }
 

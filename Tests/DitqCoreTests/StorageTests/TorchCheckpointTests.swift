@@ -73,6 +73,25 @@ struct TorchCheckpointTests {
     #expect(refusal(ofCheckpoint: Op.saved(part("delta")))?.message.contains("no tensors found") == true)
   }
 
+  @Test("the arguments of a training are kept where they are scalars, the last of a name first")
+  func arguments() throws {
+    let members: [(String, [UInt8])] = [
+      ("model", Op.text("DiT-S/2")), ("num_classes", Op.integer(7)), ("big", Op.integer(1 << 60 + 1)), ("ckpt", Op.none), ("cfg", [0x88]),
+      ("betas", Op.dict), ("num_classes", Op.integer(8)),
+    ]
+    let namespace = Op.global("argparse", "Namespace") + [0x29, 0x81] + Op.dictionary(members) + [0x62]
+    for args in [namespace, Op.dictionary(members)] {
+      let opcodes = Op.dictionary([("a", Op.tensor([1], strides: [1])), ("args", args)]) + Op.stop
+      let found = try withCopy(of: checkpoint(opcodes)) {
+        try readTorchCheckpoint(Bytes(borrowing: $0.baseAddress!, count: $0.count), named: "m.pt", .system).arguments
+      }
+      #expect(found?.members?.count == 5)
+      #expect(found?.member("model")?.string == "DiT-S/2" && found?.member("num_classes")?.integer == 8)
+      #expect(found?.member("ckpt")?.isNull == true && found?.member("cfg")?.bool == true)
+    }
+    try reading(checkpoint(Op.saved(("a", Op.tensor([1], strides: [1]))))) { _, source in #expect(source == "torch checkpoint") }
+  }
+
   @Test("names are refused before anything could be made of them")
   func names() {
     for (module, name) in [

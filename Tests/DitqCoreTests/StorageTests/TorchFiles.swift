@@ -85,8 +85,8 @@ func checkpoint(_ opcodes: [UInt8], order: String? = "little") -> [UInt8] {
 
 func reading<Result>(_ file: [UInt8], _ use: (TensorCollection, String) throws -> Result) throws -> Result {
   try withCopy(of: file) {
-    let (tensors, source) = try readTorchCheckpoint(Bytes(borrowing: $0.baseAddress!, count: $0.count), named: "m.pt", .system)
-    return try use(tensors, source)
+    let checkpoint = try readTorchCheckpoint(Bytes(borrowing: $0.baseAddress!, count: $0.count), named: "m.pt", .system)
+    return try use(checkpoint.tensors, checkpoint.source)
   }
 }
 
