@@ -20,7 +20,8 @@
  *   - Nothing is global. After ditq_session_create, generating allocates nothing.
  *   - In a child of fork() everything goes on as in the parent, but for sessions with threads of their own: threads stay behind,
  *     so that calls on these answer DITQ_UNSUPPORTED there. Destroying them is allowed.
- *   - Structs only grow at the end; each but ditq_png_text begins with struct_size, set it to sizeof. Enumerators keep their numbers for ever.
+ *   - Structs only grow at the end; each but ditq_png_text begins with struct_size, set it to sizeof: one of an older header, which is shorter,
+ *     is taken with 0 for what it has not, a longer one where what this version does not know is 0. Enumerators keep their numbers for ever.
  *     What is reserved is 0.
  *
  * Conventions: shapes are [a, b, c] with the last index fastest; _size is in bytes, _count in elements; strings are UTF-8 and
@@ -141,6 +142,9 @@ typedef struct ditq_model_options {
   void *DITQ_NULLABLE progress_context;
   int32_t head_count; /* attention heads of a checkpoint that does not say: official files have no config. 0 = its metadata, else the public sizes, else 64 per head */
   int32_t reserved;
+  const char *DITQ_NULLABLE config_json; /* what the file does not say: a JSON object of the fields of "ditq.config", see below */
+  const char *DITQ_NULLABLE decoder;     /* a VAE decoder's directory, to use in place of the model's own */
+  const char *DITQ_NULLABLE variant;     /* "fp16", …: which of the variants of its weights that a diffusers directory holds */
 } ditq_model_options;
 /* Two public code bases run the same DiT weights with small numerical differences; a golden comparison must say which. */
 enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPATIBILITY_DIFFUSERS = 2 };

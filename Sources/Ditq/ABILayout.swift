@@ -10,8 +10,9 @@ let abiLayout: StaticString = """
   "read": [24, 8]}}, \
   "ditq_progress": {"size": 40, "fields": {"struct_size": [0, 4], "phase": [4, 4], "done": [8, 8], "total": [16, 8], \
   "elapsed_seconds": [24, 8], "latents": [32, 8]}}, \
-  "ditq_model_options": {"size": 48, "fields": {"struct_size": [0, 4], "compatibility": [4, 4], "allocator": [8, 8], \
-  "expected_sha256": [16, 8], "progress": [24, 8], "progress_context": [32, 8], "head_count": [40, 4], "reserved": [44, 4]}}, \
+  "ditq_model_options": {"size": 72, "fields": {"struct_size": [0, 4], "compatibility": [4, 4], "allocator": [8, 8], \
+  "expected_sha256": [16, 8], "progress": [24, 8], "progress_context": [32, 8], "head_count": [40, 4], "reserved": [44, 4], \
+  "config_json": [48, 8], "decoder": [56, 8], "variant": [64, 8]}}, \
   "ditq_model_info": {"size": 88, "fields": {"struct_size": [0, 4], "image_height": [4, 4], "image_width": [8, 4], \
   "image_channels": [12, 4], "latent_height": [16, 4], "latent_width": [20, 4], "latent_channels": [24, 4], \
   "patch_size": [28, 4], "hidden_size": [32, 4], "depth": [36, 4], "head_count": [40, 4], "class_count": [44, 4], \

@@ -47,40 +47,21 @@ func required<T>(_ pointer: T?, _ name: String) throws(DitqError) -> T {
 
 /// The path of a file. One that is not UTF-8 would name another file once it is a String.
 func filePath(_ pointer: UnsafePointer<CChar>?) throws(DitqError) -> String {
-  guard let path = String(validatingCString: try required(pointer, "path")), !path.isEmpty else {
-    throw DitqError(.invalidArgument, "path: one or more characters in UTF-8 expected, other bytes or none found")
-  }
-  return path
+  try text(try required(pointer, "path"), "path")
 }
 
-/// A struct of options, checked by its struct_size; nil for NULL. A longer one, from a newer header, is taken if what is new in it is 0. Once
-/// a struct has grown, one of its first size is to be taken too, its missing fields as 0; and its _init function, which does not know how much
-/// room there is, goes on to set the fields of the first size alone.
-func options<T>(_ pointer: UnsafePointer<T>?, _ name: String) throws(DitqError) -> T? {
+/// A text of the host's that is to be what it wrote, byte for byte.
+func text(_ pointer: UnsafePointer<CChar>, _ name: String) throws(DitqError) -> String {
+  guard let text = String(validatingCString: pointer), !text.isEmpty else {
+    throw DitqError(.invalidArgument, "\(name): one or more characters in UTF-8 expected, other bytes or none found")
+  }
+  return text
+}
+
+/// The same of an optional field; nil for NULL.
+func optionalText(_ pointer: UnsafePointer<CChar>?, _ name: String) throws(DitqError) -> String? {
   guard let pointer else { return nil }
-  return try checked(pointer, name)
-}
-
-/// The same of a struct that has to be there.
-func checked<T>(_ pointer: UnsafePointer<T>, _ name: String) throws(DitqError) -> T {
-  try checkOptions(UnsafeRawPointer(pointer), expected: MemoryLayout<T>.size, name)
-  return pointer.pointee
-}
-
-private func checkOptions(_ options: UnsafeRawPointer, expected: Int, _ name: String) throws(DitqError) {
-  let found = Int(options.load(as: UInt32.self))
-  guard found >= expected && found <= 65536 else {
-    throw DitqError(.invalidArgument, "\(name)->struct_size: \(expected) expected, \(found) found")
-  }
-  for offset in expected..<found where options.load(fromByteOffset: offset, as: UInt8.self) != 0 {
-    throw DitqError(
-      .unsupported, "\(name)->struct_size: \(expected) expected; of the \(found) found, byte \(offset) is set and unknown to this version")
-  }
-}
-
-/// A field that has no meaning yet.
-func requireUnset(_ reserved: some FixedWidthInteger, _ name: String) throws(DitqError) {
-  guard reserved == 0 else { throw DitqError(.unsupported, "\(name)->reserved: 0 expected; what is found is unknown to this version") }
+  return try text(pointer, name)
 }
 
 /// A non-negative count of the host that fits an Int.

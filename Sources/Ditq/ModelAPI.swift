@@ -12,19 +12,13 @@ public func ditq_model_describe(
 ) -> ditq_status {
   answer(error) { () throws(DitqError) in
     let model = try object(model, Model.self, "model"), info = try required(info, "info")
-    // A longer one, of a newer header, is filled as far as this version knows it.
-    let size = info.pointee.struct_size, expected = MemoryLayout<ditq_model_info>.size
-    guard size >= expected else {
-      throw DitqError(.invalidArgument, "info->struct_size: \(expected) expected, \(size) found")
-    }
-    info.pointee = describe(model, size: size)
+    try fill(info, with: describe(model), "info")
   }
 }
 
-private func describe(_ model: Model, size: UInt32) -> ditq_model_info {
+private func describe(_ model: Model) -> ditq_model_info {
   let config = model.config
   var info = ditq_model_info()
-  info.struct_size = size
   info.image_height = Int32(model.imageSize ?? 0)
   info.image_width = Int32(model.imageSize ?? 0)
   info.image_channels = Int32(model.imageChannels ?? 0)

@@ -88,5 +88,8 @@ private func openOptions(_ pointer: UnsafePointer<ditq_model_options>?) throws(D
   result.headCount = found.head_count == 0 ? nil : Int(found.head_count)
   result.allocator = try allocator(found.allocator)
   result.expectedSHA256 = found.expected_sha256.map { String(bytes: $0) }
+  result.configJSON = try optionalText(found.config_json, "config_json")
+  result.decoder = try optionalText(found.decoder, "decoder")
+  result.variant = try optionalText(found.variant, "variant")
   return (result, HostProgress(callback: found.progress, context: found.progress_context))
 }

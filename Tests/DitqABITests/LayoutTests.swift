@@ -49,6 +49,8 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
       field("allocator", \ditq_model_options.allocator), field("expected_sha256", \ditq_model_options.expected_sha256),
       field("progress", \ditq_model_options.progress), field("progress_context", \ditq_model_options.progress_context),
       field("head_count", \ditq_model_options.head_count), field("reserved", \ditq_model_options.reserved),
+      field("config_json", \ditq_model_options.config_json), field("decoder", \ditq_model_options.decoder),
+      field("variant", \ditq_model_options.variant),
     ]
   ),
   (

@@ -1,4 +1,5 @@
 """The promises at the top of ditq.h: each is in the table of Tests/README.md with the tests that hold it; those that no other file holds are here."""
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -127,23 +128,24 @@ def test_the_librarys_variables_are_what_they_were_when_it_was_loaded():
 # ---- Structs ----
 
 
-def longer(options, tail):
-    """The bytes of a struct as a newer header has it, with 16 bytes more."""
-    buffer = ctypes.create_string_buffer(bytes(options) + tail, ctypes.sizeof(options) + len(tail))
-    ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint32))[0] = len(buffer)
+FIRST_SIZES = {
+    ditq.ModelOptions: 48, ditq.SessionOptions: 40, ditq.GenerateOptions: 80, ditq.QuantizeOptions: 96, ditq.LayerRule: 24, ditq.CompareOptions: 48,
+    ditq.LinearOptions: 40,
+}  # fmt: skip
+"""What each struct measured when it was first released."""
+
+
+def resized(options, size, tail=b""):
+    """The bytes of a struct as another header has it, cut or filled up with zeros and ended by `tail`; what stands behind them is not to be read."""
+    room = max(size, 4) - len(tail)
+    buffer = ctypes.create_string_buffer(bytes(options)[:room].ljust(room, b"\0") + tail + b"\xa5" * 64, room + len(tail) + 64)
+    ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint32))[0] = size
     return buffer
 
 
-def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
-    def with_options(call, options):
-        """The statuses of a call with a longer struct, whose new fields are 0, or not."""
-        statuses = []
-        for tail in (bytes(16), bytes(15) + b"\1"):
-            buffer = longer(options, tail)
-            status, message = call(ctypes.cast(buffer, ctypes.POINTER(type(options))))
-            assert status == OK or f"{type(options)._fields_[0][0]}" in message and "unknown to this version" in message
-            statuses.append(status)
-        return statuses
+@contextlib.contextmanager
+def calls_with_options(tiny):
+    """{name: (a call that takes a pointer to options and answers (status, message), its options)}, of every kind of options."""
 
     def handle_of(function, destroy, *before):
         def call(options):
@@ -154,6 +156,15 @@ def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
 
         return call
 
+    def ruled(rule):
+        """Options with two such rules, one behind the other."""
+        size = ctypes.cast(rule, ctypes.POINTER(ctypes.c_uint32))[0]
+        both = ctypes.create_string_buffer(2 * ctypes.string_at(rule, size), 2 * size)
+        options = ditq.QuantizeOptions()
+        lib.ditq_quantize_options_init(byref(options))
+        options.rules, options.rule_count, options.kept = ctypes.cast(both, ctypes.POINTER(ditq.LayerRule)), 2, both
+        return byref(options)
+
     with tiny as s:
         labels, seeds, _ = test_bad_input.one(s)
         room = test_bad_input.room(s)
@@ -161,32 +172,80 @@ def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
         generate = s.generate_options(steps=1)
         cheap = ditq.QuantizeOptions()
         lib.ditq_quantize_options_init(byref(cheap))
-
-        def ruled(rule):
-            """Options with two such rules, one behind the other."""
-            size = ctypes.cast(rule, ctypes.POINTER(ctypes.c_uint32))[0]
-            both = ctypes.create_string_buffer(2 * ctypes.string_at(rule, size), 2 * size)
-            options = ditq.QuantizeOptions()
-            lib.ditq_quantize_options_init(byref(options))
-            options.rules, options.rule_count, options.kept = ctypes.cast(both, ctypes.POINTER(ditq.LayerRule)), 2, both
-            return byref(options)
-
-        cases = {
+        quantize = handle_of(lib.ditq_quantize, lib.ditq_model_close, m)
+        yield {
             "model": (handle_of(lib.ditq_model_open_memory, lib.ditq_model_close, ditq.address(data), data.size), ditq.ModelOptions(head_count=2)),
             "session": (handle_of(lib.ditq_session_create, lib.ditq_session_destroy, m), ditq.SessionOptions(threads=1)),
             "generate": (lambda options: outcome(lib.ditq_denoise, s.handle, labels, seeds, 1, options, *room), generate),
             "run": (handle_of(lib.ditq_run_create, lib.ditq_run_destroy, m, labels, seeds, 1), generate),
-            "quantize": (handle_of(lib.ditq_quantize, lib.ditq_model_close, m), cheap),
-            "rules": (lambda options: handle_of(lib.ditq_quantize, lib.ditq_model_close, m)(ruled(options)), ditq.LayerRule(pattern=b"blocks.*", weight_bits=4)),
+            "quantize": (quantize, cheap),
+            "rules": (lambda options: quantize(ruled(options)), ditq.LayerRule(pattern=b"blocks.*", weight_bits=4)),
             "compare": (handle_of(lib.ditq_compare, lib.ditq_report_destroy, m, m), ditq.CompareOptions(steps=1, samples=1)),
             "linear": (handle_of(lib.ditq_linear_create, lib.ditq_linear_destroy, ditq.address(w), None, 4, 4), ditq.LinearOptions()),
         }
-        answers = {name: with_options(*case) for name, case in cases.items()}
-        odd = ditq.LayerRule(pattern=b"blocks.*", weight_bits=4)
-        odd.struct_size += 1  # where the next one would stand, none can
-        refused = handle_of(lib.ditq_quantize, lib.ditq_model_close, m)(ruled(ctypes.cast(ctypes.create_string_buffer(bytes(odd) + b"\0"), ctypes.POINTER(ditq.LayerRule))))
-    assert answers == {name: [OK, UNSUPPORTED] for name in cases}
-    assert refused[0] == INVALID_ARGUMENT and "rules[0]->struct_size" in refused[1]
+
+
+def answer_to(case, size, tail=b""):
+    call, options = case
+    buffer = resized(options, size, tail)
+    return call(ctypes.cast(buffer, ctypes.POINTER(type(options))))
+
+
+def test_options_of_a_newer_header_are_taken_where_what_is_new_is_zero(tiny):
+    with calls_with_options(tiny) as cases:
+        for name, case in cases.items():
+            size = ctypes.sizeof(case[1])
+            later = [size + 16] if name == "rules" else [size + 1, size + 13, size + 16, size + 100, 4096]  # of rules the next one has to stand somewhere
+            assert {answer_to(case, size) for size in later} == {(OK, "")}, name
+            for size in later:
+                status, message = answer_to(case, size, tail=b"\1")
+                assert status == UNSUPPORTED and "unknown to this version" in message and f"byte {size - 1}" in message, name
+        status, message = answer_to(cases["rules"], ctypes.sizeof(ditq.LayerRule) + 1)
+    assert status == INVALID_ARGUMENT and "rules[0]->struct_size" in message
+
+
+def test_options_of_an_older_header_are_taken_with_zeros_for_what_they_have_not(tiny):
+    with calls_with_options(tiny) as cases:
+        for name, case in cases.items():
+            first, size = FIRST_SIZES[type(case[1])], ctypes.sizeof(case[1])
+            between = range(first, size + 1, 8 if name == "rules" else 1)
+            assert {answer_to(case, size) for size in between} == {(OK, "")}, name
+            for shorter in (first - 1, first - 8, 8, 4, 0):
+                status, message = answer_to(case, shorter)
+                assert status == INVALID_ARGUMENT and f"struct_size: {first} expected" in message, name
+
+
+def test_half_a_pointer_is_not_one(tiny):
+    with calls_with_options(tiny) as cases:
+        for size in (52, 55, 63, 71):
+            status, message = answer_to(cases["model"], size, tail=b"\1\1")
+            assert status == UNSUPPORTED and "unknown to this version" in message, size
+
+
+def test_what_an_older_program_set_is_what_counts():
+    """head_count stands in the first 48 bytes."""
+    options = ditq.ModelOptions(head_count=3)
+    for size in (48, 56, 64, 72, 80):
+        buffer, handle = resized(options, size), c_void_p()
+        pointer = ctypes.cast(buffer, ctypes.POINTER(ditq.ModelOptions))
+        assert outcome(lib.ditq_model_open_memory, ditq.address(OFFICIAL_BYTES), OFFICIAL_BYTES.size, pointer, byref(handle)) == (OK, "")
+        info = ditq.ModelInfo()
+        ditq.call(lib.ditq_model_describe, handle, byref(info))
+        lib.ditq_model_close(handle)
+        assert info.head_count == 3
+
+
+def test_a_description_fills_as_much_as_there_is(tiny):
+    with tiny as s:
+        size = ctypes.sizeof(ditq.ModelInfo)
+        expected = ditq.ModelInfo()
+        ditq.call(lib.ditq_model_describe, s.model.handle, byref(expected))
+        for found in (size, size + 1, size + 24):
+            buffer = ctypes.create_string_buffer(b"\xa5" * (size + 32), size + 32)
+            ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint32))[0] = found
+            assert outcome(lib.ditq_model_describe, s.model.handle, ctypes.cast(buffer, ctypes.POINTER(ditq.ModelInfo))) == (OK, "")
+            assert buffer.raw[4:size] == bytes(expected)[4:] and set(buffer.raw[size:]) == {0xA5}
+            assert ctypes.cast(buffer, ctypes.POINTER(ctypes.c_uint32))[0] == found
 
 
 OFFICIAL_BYTES = np.frombuffer((FIXTURES / "official-a/model.safetensors").read_bytes(), np.uint8)

@@ -1,16 +1,6 @@
 // Opening a checkpoint in the layout of the public DiT release: sizes follow from the tensors; what tensors cannot say may stand in the
 // safetensors metadata: see RecordedConfig. A .ditq file is such a checkpoint with packed layers. Refuses sizes that disagree.
 
-/// What a host asks for on opening; nil where it leaves the choice.
-package struct OpenOptions {
-  package var compatibility: Compatibility?
-  package var headCount: Int?
-  package var allocator = Allocator.system
-  /// 64 hexadecimal digits.
-  package var expectedSHA256: String?
-  package init() {}
-}
-
 func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions) throws(DitqError) -> Model {
   let tensors = checkpoint.tensors
   let recorded = try RecordedConfig(tensors)

@@ -3,6 +3,7 @@
 extension Model {
   @export(interface)
   package static func open(path: String, _ options: OpenOptions) throws(DitqError) -> Model {
+    try options.requireSupported()
     switch kind(of: path) {
     case .directory:
       guard options.expectedSHA256 == nil else {
@@ -16,6 +17,7 @@ extension Model {
 
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
+    try options.requireSupported()
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
     let checkpoint =
       isTorchFile(bytes.buffer)

@@ -124,6 +124,7 @@ class ModelOptions(Sized):
     _fields_ = [
         ("struct_size", c_uint32), ("compatibility", c_int32), ("allocator", POINTER(Allocator)), ("expected_sha256", c_char_p),
         ("progress", PROGRESS_CALLBACK), ("progress_context", c_void_p), ("head_count", c_int32), ("reserved", c_int32),
+        ("config_json", c_char_p), ("decoder", c_char_p), ("variant", c_char_p),
     ]  # fmt: skip
 
 
