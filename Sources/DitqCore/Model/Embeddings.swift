@@ -23,9 +23,23 @@ func fillTimestepFeatures(_ features: UnsafeMutablePointer<Float>, timestep: Flo
   let half = DiTConfig.timestepFeatures / 2
   for i in 0..<half {
     let exponent = Float(-9.210_340_371_976_184) * Float(i) / divisor
-    let frequency = Float(exponential(Double(exponent)))
+    var frequency = Float(exponential(Double(exponent)))
+    if timestep.magnitude > mostTrainedTimestep { frequency = asTorchRounds(frequency, i, divisor) }
     let (sine, cosine) = sineAndCosine(Double(timestep * frequency))
     features[i] = Float(cosine)
     features[half + i] = Float(sine)
+  }
+}
+
+/// Up to here an ulp of a frequency is within the rounding of its angle, and timesteps keep the features that they always had.
+private let mostTrainedTimestep: Float = 1000
+
+/// torch.exp rounds three of these 256 frequencies to the neighbour of the nearest float (2.13, x86-64): by a timestep of 20,000 the features
+/// are off by 0.001 for that.
+private func asTorchRounds(_ frequency: Float, _ i: Int, _ divisor: Float) -> Float {
+  switch (divisor, i) {
+  case (128, 12), (128, 106): frequency.nextUp
+  case (127, 4): frequency.nextDown
+  default: frequency
   }
 }
