@@ -72,7 +72,7 @@ enum {
   DITQ_INVALID_ARGUMENT = 1, /* a parameter is out of range, NULL where it may not be, or a buffer is too small */
   DITQ_NOT_FOUND = 2,        /* no such file, class name, layer or tensor */
   DITQ_IO_FAILED = 3,        /* the system refused to read or write; the message has its reason */
-  DITQ_MALFORMED = 4,        /* the bytes are not what they claim to be */
+  DITQ_MALFORMED = 4,        /* the bytes are not what they claim to be; or what a model makes is no finite number */
   DITQ_UNSUPPORTED = 5,      /* well-formed, but not something this version runs; a session made before a fork */
   DITQ_OUT_OF_MEMORY = 6,
   DITQ_CANCELLED = 7,        /* ditq_session_cancel, or a callback that asked to stop */
@@ -270,6 +270,7 @@ void ditq_quantize_options_init(ditq_quantize_options *DITQ_NONNULL options);
  * Static ranges are checked after calibrating, at up to four other steps and for other images: the share that they clip is in the model's JSON,
  * "calibration": "clipped", by step, and "clipped_by_layer". Balanced channels cost nothing while running. With an error budget, the layers
  * whose rounding hurts the output most for their size get 8 bits, and where that is not enough stay in float; "raised" says which.
+ * Calibrating ends with DITQ_MALFORMED at the first layer that is given what is no finite number: its name, the class and the step are said.
  */
 ditq_status ditq_quantize(const ditq_model *DITQ_NONNULL source, const ditq_quantize_options *DITQ_NULLABLE options,
                           ditq_model *DITQ_NULLABLE *DITQ_NONNULL quantized, ditq_error *DITQ_NULLABLE error);
@@ -292,7 +293,8 @@ typedef struct ditq_compare_options {
  * Runs two models on the same noise and measures the second against the first: SQNR = 10·log10(Σ ref² / Σ (ref − out)²) in dB,
  * for the predicted noise at each step and for the input and output of each quantized layer at each step, with the share of
  * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; layers are those
- * that `model` has quantized, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs.
+ * that `model` has quantized, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs. Where a model
+ * predicts what is no finite number, DITQ_MALFORMED names the step, the model and the class.
  */
 ditq_status ditq_compare(const ditq_model *DITQ_NONNULL reference, const ditq_model *DITQ_NONNULL model, const ditq_compare_options *DITQ_NULLABLE options,
                          ditq_report *DITQ_NULLABLE *DITQ_NONNULL report, ditq_error *DITQ_NULLABLE error);
@@ -327,7 +329,8 @@ ditq_status ditq_session_memory(const ditq_model *DITQ_NONNULL model, const ditq
 ditq_status ditq_session_create(const ditq_model *DITQ_NONNULL model, const ditq_session_options *DITQ_NULLABLE options,
                                 ditq_session *DITQ_NULLABLE *DITQ_NONNULL session, ditq_error *DITQ_NULLABLE error);
 void ditq_session_destroy(ditq_session *DITQ_NULLABLE session);
-/* Ask the call in progress to end soon, with DITQ_CANCELLED. From any thread or a signal handler. Does nothing on an idle session. */
+/* Ask the call in progress to end, with DITQ_CANCELLED: within 100 ms whatever the sizes of the model, where its threads have a core each.
+   From any thread or a signal handler. Does nothing on an idle session. */
 void ditq_session_cancel(ditq_session *DITQ_NONNULL session);
 /* What really runs, as JSON: instruction set, threads, bytes, step times of the last call. Like ditq_model_describe_json. */
 ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session, char *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed,
@@ -352,7 +355,8 @@ typedef struct ditq_generate_options {
   double guidance_scale;         /* classifier-free guidance, 0 to 1000; 1 = none, and half the work; default 4 */
   double guidance_begin;         /* guide only where this ≤ progress < end, 0 = first step, 1 = past the last; defaults 0 and 1 */
   double guidance_end;
-  int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says (official 3, diffusers all) */
+  int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says: official the first 3 of what the network puts
+                                    out, which with fewer than 3 latent channels includes a learned variance; diffusers all latent channels */
   int32_t reserved;
   double eta;                    /* DDIM noise, 0 … 1; default 0, and 0 with the other samplers */
   const float *DITQ_NULLABLE noise; /* [count, channels, height, width] start from these latents instead of the seeds */
@@ -369,6 +373,10 @@ void ditq_generate_options_init(ditq_generate_options *DITQ_NONNULL options);
  *   pixels  [count, image_height, image_width, image_channels]  0 … 255; pixels_size bytes are there
  *
  * count may exceed the session's batch limit: the images are then made in several batches.
+ *
+ * Where latents or pixels stop being finite numbers, because weights are none or lead beyond what a float holds, as a large guidance scale may, the
+ * call ends with DITQ_MALFORMED and a sentence that names the step and the image; so do the calls below. Labels, noise, timesteps and latents are
+ * checked before anything is made, and again as they are copied, batch after batch: one that has changed is DITQ_INVALID_ARGUMENT then.
  */
 ditq_status ditq_generate(ditq_session *DITQ_NONNULL session, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
                           const ditq_generate_options *DITQ_NULLABLE options, uint8_t *DITQ_NONNULL pixels, size_t pixels_size,
@@ -398,16 +406,17 @@ ditq_status ditq_predict(ditq_session *DITQ_NONNULL session, const float *DITQ_N
  * instruction set, with the same result to the bit. A run belongs to no session: pass any session of the same model. It serves one call at a time.
  */
 typedef struct ditq_run ditq_run;
-/* Arguments as for ditq_denoise, checked and copied, but for options->progress, which is called in each step: its answer may still undo the step. */
+/* Arguments as for ditq_denoise, checked and copied, but for options->progress, which is called in each step: its answer may still undo the step.
+   What options leave to the model, such as DITQ_SAMPLER_AUTO, is settled here: a step by another model that records something else is the same. */
 ditq_status ditq_run_create(const ditq_model *DITQ_NONNULL model, const int32_t *DITQ_NONNULL labels, const uint64_t *DITQ_NULLABLE seeds, size_t count,
                             const ditq_generate_options *DITQ_NULLABLE options, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run, ditq_error *DITQ_NULLABLE error);
-/* One sampling step; *remaining is how many are left. DITQ_INVALID_ARGUMENT when none is. A cancelled step can be taken again. */
+/* One sampling step; *remaining is how many are left. DITQ_INVALID_ARGUMENT when none is. A step that was cancelled, or whose latents were no finite
+   numbers, did not happen. */
 ditq_status ditq_run_step(ditq_run *DITQ_NONNULL run, ditq_session *DITQ_NONNULL session, int32_t *DITQ_NONNULL remaining, ditq_error *DITQ_NULLABLE error);
 /* The latents as they are, and the model's present guess of the finished ones (for a preview; zeros before the first step); either may be NULL. latents_size bytes each. */
 ditq_status ditq_run_latents(const ditq_run *DITQ_NONNULL run, float *DITQ_NULLABLE latents, float *DITQ_NULLABLE guess, size_t latents_size,
                              ditq_error *DITQ_NULLABLE error);
-/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step.
-   A run whose latents have grown beyond what a float holds is not restored. */
+/* Up to capacity bytes are written and *needed is the full size; call with capacity 0 to learn it. It is the same at every step. */
 ditq_status ditq_run_save(const ditq_run *DITQ_NONNULL run, void *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed, ditq_error *DITQ_NULLABLE error);
 /* Whatever the bytes are, the answer is a status. Architecture, class count and sampling settings of the model must be those it was saved with. */
 ditq_status ditq_run_restore(const ditq_model *DITQ_NONNULL model, const void *DITQ_NONNULL bytes, size_t size, ditq_run *DITQ_NULLABLE *DITQ_NONNULL run,

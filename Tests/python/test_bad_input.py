@@ -715,8 +715,8 @@ def test_numbers_that_are_no_numbers_in_arrays_answer_with_a_status(tiny):
             for work in (lambda: s.predict(x, [1.0], [0]), lambda: s.predict(x * 0 + 1, [value], [0]), lambda: s.decode(x), lambda: s.decode_float(x), lambda: s.generate([0], [1], noise=x, steps=2)):
                 try:
                     work()
-                except ditq.DitqFailure as failure:
-                    assert failure.status == INVALID_ARGUMENT
+                except ditq.DitqFailure as failure:  # 3e38 is a number, but what comes of it is none
+                    assert failure.status == INVALID_ARGUMENT or (value == 3e38 and failure.status == ditq.MALFORMED and "not finite" in failure.message)
         assert np.isfinite(s.denoise([0], [1], steps=1)).all()
 
 

@@ -1,4 +1,4 @@
-"""NaN, infinities and denormals: refused where a host passes them, carried by the rules of floating point where a float file holds them, never another
+"""NaN, infinities and denormals: refused where a host passes them, named with the step that they reach where a float file holds them, never another
 size, another result on another instruction set, or the end of the process."""
 import ctypes
 import json
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors_io
 from ditq_c import INVALID_ARGUMENT, MALFORMED, DitqFailure, lib, outcome
+from test_compare import Report
 
 pytestmark = pytest.mark.isolated
 
@@ -28,28 +29,44 @@ def opened(tensor=None, value=0.0):
     return ditq.Model(safetensors_io.encode(tensors, CONFIG))
 
 
-def results(model):
-    """The latents by each set and on one and two threads; each NaN is the same one, because their signs are the CPU's own."""
-    found = []
+def outcomes(work):
+    """What comes of `work` by each set and on one and two threads: bytes, or the status and the sentence."""
+    found = set()
     for isa in SETS:
         for threads in (1, 2):
-            with model.session(isa_limit=isa, threads=threads) as session:
-                latents = session.denoise([1, 0], [2, 3], steps=2)
-            latents[np.isnan(latents)] = np.nan
-            found.append(latents)
+            try:
+                found.add(work(isa_limit=isa, threads=threads))
+            except DitqFailure as failure:
+                found.add((failure.status, failure.message))
     return found
+
+
+def drawn(model):
+    def work(**options):
+        with model.session(**options) as session:
+            return session.denoise([1, 0], [2, 3], steps=2, sampler=ditq.SAMPLER_DDPM).tobytes()
+
+    return outcomes(work)
+
+
+def assert_named(found, *parts):
+    (status, message), = found
+    assert status == MALFORMED and "not finite" in message and all(part in message for part in parts), message
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 3e38, 1e-42])
 @pytest.mark.parametrize("tensor", TENSORS)
-def test_strange_weights_of_a_float_model_are_carried_and_give_the_same_bytes_everywhere(tensor, value):
+def test_strange_weights_of_a_float_model_end_the_step_that_they_reach_everywhere_or_give_the_same_bytes(tensor, value):
+    """They were carried by the rules of floating point, and pictures of them came with DITQ_OK and no word (issue 18.6)."""
     with opened(tensor, value) as model:
-        found = results(model)
-    assert len({each.tobytes() for each in found}) == 1
+        found = drawn(model)
+    assert len(found) == 1
     if not np.isfinite(value):
-        assert not np.isfinite(found[0]).all(), "what is no number went unnoticed"
+        assert_named(found, "step 1 of 2", "image 0", "weights")
     elif value < 1:
-        assert np.isfinite(found[0]).all()
+        assert isinstance(*found, bytes)
+    elif not isinstance(*found, bytes):
+        assert_named(found, "step 1 of 2", "image")
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 2e18])
@@ -61,18 +78,21 @@ def test_weights_that_cannot_be_quantized_are_refused_by_name(options, value):
         assert failure.value.status == MALFORMED and tensor in failure.value.message and "1e+18" in failure.value.message
 
 
-@pytest.mark.parametrize("options", [{}, dict(weight_bits=4), dict(activation_mode=1), dict(activation_mode=2, balance_channels=1), dict(activation_mode=4)])
+@pytest.mark.parametrize("options", [{}, dict(weight_bits=4), dict(activation_mode=1), dict(activation_mode=2, balance_channels=1, calibration_samples=2), dict(activation_mode=4)])
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 3e38])
-def test_a_quantized_model_with_strange_biases_gives_the_same_bytes_everywhere(options, value):
+def test_a_quantized_model_with_strange_biases_says_so_or_gives_the_same_bytes_everywhere(options, value):
     for tensor in ("blocks.0.mlp.fc1.bias", "pos_embed"):
         with opened(tensor, value) as model:
             try:
-                quantized = model.quantize(**CALIBRATED, **options)
+                quantized = model.quantize(**CALIBRATED | options)
             except DitqFailure as failure:  # its calibration saw no numbers
                 assert failure.status == MALFORMED
                 continue
             with quantized:
-                assert len({each.tobytes() for each in results(quantized)}) == 1
+                found = drawn(quantized)
+                assert len(found) == 1
+                if not isinstance(*found, bytes):
+                    assert_named(found, "step 1 of 2")
 
 
 def test_denormal_weights_are_numbers_like_others():
@@ -121,33 +141,109 @@ def test_an_error_budget_and_ranges_that_are_no_numbers_are_refused(value):
 
 
 def pictures(model):
-    """What a decoder makes of two images' latents by each set and on one and two threads: bytes, and values with one NaN for all."""
+    """What a decoder makes of two images' latents: bytes, and values."""
     latents = np.linspace(-1, 1, 2 * int(np.prod(model.latent_shape)), dtype=np.float32).reshape(2, *model.latent_shape)
-    made = set()
-    for isa in SETS:
-        for threads in (1, 2):
-            with model.session(isa_limit=isa, threads=threads) as session:
-                values = session.decode_float(latents)
-                values[np.isnan(values)] = np.nan
-                made.add(session.decode(latents).tobytes() + values.tobytes())
-    return made
+
+    def work(**options):
+        with model.session(**options) as session:
+            return session.decode(latents).tobytes() + session.decode_float(latents).tobytes()
+
+    return outcomes(work)
 
 
 @pytest.mark.parametrize("value", [*NO_NUMBERS, 3e38])
 @pytest.mark.parametrize("tensor", ["conv_in.weight", "mid_block.attentions.0.to_q.weight", "conv_norm_out.bias", "conv_out.weight"])
-def test_a_decoder_of_strange_weights_makes_the_same_pictures_everywhere_or_is_refused_by_name(tensor, value, tmp_path):
+def test_a_decoder_of_strange_weights_names_the_image_or_makes_the_same_pictures_everywhere(tensor, value, tmp_path):
     shutil.copytree(ditq.ROOT / "Tests/fuzz/models/pipeline", tmp_path / "pipeline")
     file = tmp_path / "pipeline/vae/diffusion_pytorch_model.safetensors"
     tensors = {name: array.astype(np.float32) for name, array in safetensors_io.read(file).items()}
     tensors["decoder." + tensor].reshape(-1)[1] = value
     file.write_bytes(safetensors_io.encode(tensors))
     with ditq.Model(tmp_path / "pipeline") as model:
-        assert len(pictures(model)) == 1
+        found = pictures(model)
+        assert len(found) == 1
+        if not np.isfinite(value) or not isinstance(*found, bytes):
+            assert_named(found, "pixels of image 0", "decoder")
         options = dict(rules=[dict(pattern=b"vae.*", weight_bits=8)])
         if tensor == "conv_out.weight":  # the others stay in float
             with pytest.raises(DitqFailure) as failure:
                 model.quantize(**options)
             assert failure.value.status == MALFORMED and "conv_out" in failure.value.message and "1e+18" in failure.value.message
-        else:
-            with model.quantize(**options) as quantized:
-                assert len(pictures(quantized)) == 1
+
+
+# ---- Which step, image, class and layer it was ----
+
+
+def test_the_step_and_the_image_are_named_and_what_was_finished_is_there():
+    """A row of the label table that is no number: of one class, or of "no class", which only guided steps look at."""
+    table = "y_embedder.embedding_table.weight"
+    tensors = {name: array.astype(np.float32) for name, array in safetensors_io.read(TINY).items()}
+    classes = len(tensors[table]) - 1
+    for row, name in ((1, "step 1 of 4: the latents of image 2"), (classes, "step 3 of 4: the latents of image 0")):
+        changed = dict(tensors)
+        changed[table] = tensors[table].copy()
+        changed[table][row] = np.nan
+        with ditq.Model(safetensors_io.encode(changed, CONFIG)) as model, model.session() as session:
+            latents = np.zeros((3, *model.latent_shape), np.float32)
+            fields = dict(steps=4, guidance_begin=0.5)
+            with pytest.raises(DitqFailure) as failure:
+                session.run(lib.ditq_denoise, [0, 0, 1], [1, 2, 3], latents, fields)
+            assert failure.value.status == MALFORMED and name in failure.value.message and "guidance_scale of 4.0" in failure.value.message
+            assert np.isfinite(latents).all() and [bool(each.any()) for each in latents] == ([True, True, False] if row == 1 else [False] * 3)
+            assert session.denoise([0], [1], steps=4, guidance_scale=1).any(), "the session is usable"
+
+
+def test_a_step_of_a_run_that_ends_in_no_numbers_did_not_happen():
+    table = "y_embedder.embedding_table.weight"
+    tensors = {name: array.astype(np.float32) for name, array in safetensors_io.read(TINY).items()}
+    tensors[table][-1] = np.inf
+    with ditq.Model(safetensors_io.encode(tensors, CONFIG)) as model, model.session() as session:
+        with ditq.Run(model, [0, 1], [1, 2], steps=4, guidance_begin=0.25) as run:
+            assert run.step(session) == 3
+            before = run.save()
+            for _ in range(2):
+                with pytest.raises(DitqFailure) as failure:
+                    run.step(session)
+                assert failure.value.status == MALFORMED and "step 2 of 4: the latents of image 0 are not finite" in failure.value.message
+                assert run.save() == before
+            ditq.Run(model, saved=before).destroy()
+
+
+def test_latents_that_outgrow_a_float_are_named_as_well():
+    """Finite noise and weights whose product is not."""
+    with opened() as model, model.session() as session:
+        noise = np.full((1, *model.latent_shape), 3e38, np.float32)
+        with pytest.raises(DitqFailure) as failure:
+            session.denoise([0], noise=noise, steps=2)
+        assert failure.value.status == MALFORMED and "step 1 of 2" in failure.value.message
+        with pytest.raises(DitqFailure) as failure:
+            session.predict(noise, [5.0], [0])
+        assert failure.value.status == MALFORMED and "predicted values of image 0" in failure.value.message
+
+
+def test_a_learned_variance_that_is_no_number_is_not_taken_for_none():
+    tensors = {name: array.astype(np.float32) for name, array in safetensors_io.read(TINY).items()}
+    bias = tensors["final_layer.linear.bias"].reshape(-1, 8)
+    bias[:, 4:] = np.nan
+    with ditq.Model(safetensors_io.encode(tensors, CONFIG)) as model, model.session() as session:
+        assert session.denoise([0], [1], steps=3, sampler=ditq.SAMPLER_DDIM).any(), "DDIM does not look at it"
+        with pytest.raises(DitqFailure) as failure:
+            session.denoise([0], [1], steps=3, sampler=ditq.SAMPLER_DDPM)
+        assert failure.value.status == MALFORMED and "step 1 of 3" in failure.value.message
+
+
+@pytest.mark.parametrize("options", [dict(activation_mode=1), dict(weight_bits=4), dict(activation_mode=2, observer=2), dict(weight_bits=4, error_budget_db=30.0)])
+@pytest.mark.parametrize("tensor, layer", [("blocks.0.mlp.fc1.bias", "blocks.0.mlp.fc2"), ("pos_embed", "blocks.0.attn.qkv"), ("t_embedder.mlp.0.bias", "t_embedder.mlp.2"), ("final_layer.linear.bias", "last layer")])
+def test_calibrating_names_the_layer_and_the_class(tensor, layer, options):
+    with opened(tensor, np.nan) as model, pytest.raises(DitqFailure) as failure:
+        model.quantize(**CALIBRATED | dict(calibration_steps=2) | options)
+    assert failure.value.status == MALFORMED and layer in failure.value.message and "class" in failure.value.message and "step 1 of 2" in failure.value.message
+
+
+def test_comparing_names_the_step_and_the_model():
+    with opened() as fine, opened("blocks.0.mlp.fc1.bias", np.nan) as strange:
+        for models, name in (((strange, fine), "the reference"), ((fine, strange), "the model")):
+            with pytest.raises(DitqFailure) as failure:
+                Report(*models, steps=2, samples=1)
+            message = failure.value.message
+            assert failure.value.status == MALFORMED and f"step 1 of 2: what {name} predicts for sample 0, class 0, is not finite" in message

@@ -38,10 +38,11 @@ clean() {
   fi
 }
 
-program soak && program every_set && program awkward_shapes
+program soak && program every_set && program awkward_shapes && program changing
 if [ "$tool" != thread ]; then
   for model in "${tiny[@]}"; do clean every_set "$model" 2; done
   clean awkward_shapes
+  clean changing Tests/fuzz/models/float.safetensors 3
 fi
 if [ "$tool" = address ]; then
   for model in emoji.safetensors emoji-w8a8.ditq emoji-w4a8.ditq; do clean every_set examples/models/emoji/$model 2; done

@@ -50,8 +50,10 @@ extension Executor {
   /// output [images · tokens, heads · headSize]; the two products on integers where asked. Scratch: `attentionScratch`.
   func attend(_ input: AttentionInput, _ buffers: AttentionBuffers, onIntegers: Bool, into output: UnsafeMutablePointer<Float>) {
     if onIntegers { return attendOnIntegers(input, buffers, into: output) }
-    pool.run(PackKeysAndValues(input: input, buffers: buffers, kernels: kernels))
-    pool.run(AttendQueries(input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch))
+    pool.run(PackKeysAndValues(input: input, buffers: buffers, kernels: kernels, cancellation: cancellation))
+    pool.run(
+      AttendQueries(
+        input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 
   /// A tile of queries, its scores [tileRows][tokens], and the same packed.
@@ -64,6 +66,7 @@ private struct PackKeysAndValues: ParallelJob {
   let input: AttentionInput
   let buffers: AttentionBuffers
   let kernels: ditqk_kernels
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     for unit in share(of: input.images * input.heads, part: part, of: parts) {
@@ -77,6 +80,7 @@ private struct PackKeysAndValues: ParallelJob {
   private func packKeys(_ keys: UnsafePointer<Float>, into panels: UnsafeMutablePointer<Float>) {
     var rows = InlineArray<32, UnsafeRawPointer?>(repeating: nil)
     for panel in 0..<panelCount(input.tokens) {
+      if cancellation.isAsked { return }
       let first = panel * panelColumns
       let count = min(panelColumns, input.tokens - first)
       for token in 0..<count { rows[token] = UnsafeRawPointer(keys + (first + token) * input.stride) }
@@ -91,6 +95,7 @@ private struct PackKeysAndValues: ParallelJob {
   /// Panels of 32 channels, [tokens][32].
   private func packValues(_ values: UnsafePointer<Float>, into panels: UnsafeMutablePointer<Float>) {
     for panel in 0..<panelCount(input.headSize) {
+      if cancellation.isAsked { return }
       let first = panel * panelColumns
       kernels.copy_panel(
         values + first, input.stride, min(panelColumns, input.headSize - first), input.tokens, panels + panel * panelColumns * input.tokens)
@@ -105,10 +110,12 @@ private struct AttendQueries: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let tilesPerHead = (input.tokens + tileRows - 1) / tileRows
     for item in share(of: input.images * input.heads * tilesPerHead, part: part, of: parts) {
+      if cancellation.isAsked { return }
       attend(unit: item / tilesPerHead, tile: item % tilesPerHead, scratch.of(thread: part))
     }
   }
@@ -123,6 +130,7 @@ private struct AttendQueries: ParallelJob {
     pack(input.query + (image * tokens + first) * input.stride + head * headSize, input.stride, count, headSize, queries)
     multiply(queries, count, headSize, buffers.keys + unit * input.sizes.keyFloats, tokens, into: scores, stride: tokens)
     let factor = 1 / Float(headSize).squareRoot()
+    // Careful: what was left undone are no numbers, or any, and softmax takes them all.
     for row in 0..<count { kernels.softmax(scores + row * tokens, factor, tokens) }
     pack(scores, tokens, count, tokens, packedScores)
     let width = input.heads * headSize
@@ -142,9 +150,14 @@ private struct AttendQueries: ParallelJob {
     _ tile: UnsafePointer<Float>, _ rows: Int, _ depth: Int, _ panels: UnsafePointer<Float>, _ columns: Int,
     into output: UnsafeMutablePointer<Float>, stride: Int
   ) {
-    var g = ditqk_gemm(
-      tiles: tile, panels: panels, depth: depth, panel_stride: depth * panelColumns,
-      output: ditqk_output(output, rows: rows, columns, stride: stride))
-    kernels.gemm(&g)
+    let together = Executor.panelsUnseen(productsPerPanel: rows * depth * panelColumns)
+    for panel in Swift.stride(from: 0, to: panelCount(columns), by: together) {
+      if cancellation.isAsked { return }
+      let column = panel * panelColumns
+      var g = ditqk_gemm(
+        tiles: tile, panels: panels + column * depth, depth: depth, panel_stride: depth * panelColumns,
+        output: ditqk_output(output + column, rows: rows, min(together * panelColumns, columns - column), stride: stride))
+      kernels.gemm(&g)
+    }
   }
 }

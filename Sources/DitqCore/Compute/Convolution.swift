@@ -53,7 +53,7 @@ extension Executor {
       pool.run(
         ConvolveJob(
           input: input, convolution: convolution, panels: panels, blocks: blocks, accumulate: accumulate, output: output, moments: moments,
-          kernels: kernels, scratch: scratch))
+          kernels: kernels, scratch: scratch, cancellation: cancellation))
     case .integers(let weights):
       convolveIntegers(input, convolution, weights, blocks, accumulate: accumulate, taps: taps, into: output, moments: moments)
     }
@@ -81,12 +81,14 @@ private struct ConvolveJob: ParallelJob {
   let moments: ChannelMoments?
   let kernels: ditqk_kernels
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let grid = Grid(packed: blocks.count, others: panelCount(convolution.outputs), parts: parts)
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
     let packed = PackedBlock(&arena, inputs: convolution.inputs)
     for index in grid.packed(part) {
+      if cancellation.isAsked { return }
       let block = blocks[index]
       packed.fill(input, convolution, block, blocks, kernels)
       for panel in grid.others(part) { multiply(packed, block, panel) }
@@ -104,6 +106,7 @@ private struct ConvolveJob: ParallelJob {
       size: convolution.size, bias: convolution.bias + column, output: nil, rows: block.columns.count,
       columns: min(panelColumns, outputs - column), stride: outputs, accumulate: accumulate ? 1 : 0)
     for row in block.rows {
+      if cancellation.isAsked { return }
       c.pixels = UnsafePointer(packed.tiles + (row - block.rows.lowerBound) * layout.pitch)
       c.output = output + (row * blocks.width + block.columns.lowerBound) * outputs + column
       kernels.convolve(&c)

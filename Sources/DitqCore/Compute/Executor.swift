@@ -1,5 +1,6 @@
 // Executor: what a session computes with — its threads, its kernels, a scratch buffer a thread. The operations of this floor are
-// extensions of it, one file each. They allocate nothing.
+// extensions of it, one file each. They allocate nothing. Between pieces of work each looks whether its call was cancelled, and then leaves the
+// rest undone: whoever calls them checks before anything comes of the result.
 
 import CKernels
 
@@ -9,10 +10,30 @@ final class Executor {
   /// Rows of a register tile.
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
-  init(pool: ThreadPool, kernels: ditqk_kernels, scratch: ThreadScratch) {
-    (self.pool, self.kernels, self.scratch) = (pool, kernels, scratch)
+  init(pool: ThreadPool, kernels: ditqk_kernels, scratch: ThreadScratch, cancellation: Cancellation = Cancellation()) {
+    (self.pool, self.kernels, self.scratch, self.cancellation) = (pool, kernels, scratch, cancellation)
     tileRows = Int(kernels.tile_rows)
+  }
+
+  /// The most multiply-accumulates, and the most values that are moved, between two looks: a millisecond, or some tens of them where fused
+  /// multiply-adds are a function of libm.
+  static let mostUnseenProducts = 1 << 25
+  static let mostUnseenValues = 1 << 18
+
+  /// So many rows that cost so many products each go between two looks: whole tiles of them.
+  static func rowsUnseen(productsPerRow: Int, tileRows: Int) -> Int { max(1, mostUnseenProducts / productsPerRow / tileRows) * tileRows }
+
+  /// The same of a few rows and the panels they meet.
+  static func panelsUnseen(productsPerPanel: Int) -> Int { max(1, mostUnseenProducts / productsPerPanel) }
+
+  /// Values from one place to another, on the caller's thread.
+  func move(_ count: Int, from source: UnsafePointer<Float>, to target: UnsafeMutablePointer<Float>) {
+    for start in stride(from: 0, to: count, by: Executor.mostUnseenValues) {
+      if cancellation.isAsked { return }
+      (target + start).update(from: source + start, count: min(Executor.mostUnseenValues, count - start))
+    }
   }
 
   /// SiLU of a few values in place, on the caller's thread.

@@ -104,7 +104,9 @@ extension Executor {
     let arguments = ditqk_gemm(
       tiles: x.tiles, panels: nil, depth: x.depth, panel_stride: x.depth * panelColumns,
       output: ditqk_output(output, rows: x.rows, linear.outputs, stride: stride, bias: linear.bias, epilogue))
-    pool.run(GemmJob(arguments: arguments, weights: linear.weights, kernels: kernels, tileRows: tileRows, scratch: scratch))
+    pool.run(
+      GemmJob(
+        arguments: arguments, weights: linear.weights, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 
   /// Scratch floats a thread needs for weights of this depth that are no floats in panels: a panel, and a 4-bit one on its way.
@@ -120,6 +122,7 @@ private struct GemmJob: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let whole = arguments.output
@@ -127,8 +130,9 @@ private struct GemmJob: ParallelJob {
     let rows = grid.elements(part, of: whole.rows, each: tileRows)
     guard !rows.isEmpty else { return }
     var g = arguments
-    g.tiles = arguments.tiles + rows.lowerBound * arguments.depth
+    let together = Executor.rowsUnseen(productsPerRow: arguments.depth * panelColumns, tileRows: tileRows)
     for panel in grid.packed(part) {
+      if cancellation.isAsked { return }
       switch weights {
       case .packed(let start): g.panels = start + panel * arguments.panel_stride
       case .stored(let matrix):
@@ -145,8 +149,12 @@ private struct GemmJob: ParallelJob {
         integers.dequantizePanel(panel, into: target, kernels)
         g.panels = UnsafePointer(target)
       }
-      g.output = whole.part(rows, panel: panel, thread: part)
-      kernels.gemm(&g)
+      for first in stride(from: rows.lowerBound, to: rows.upperBound, by: together) {
+        if cancellation.isAsked { return }
+        g.tiles = arguments.tiles + first * arguments.depth
+        g.output = whole.part(first..<min(first + together, rows.upperBound), panel: panel, thread: part)
+        kernels.gemm(&g)
+      }
     }
   }
 }

@@ -93,12 +93,12 @@ struct ChannelMoments {
 extension Executor {
   /// Notes all of an image [blocks.height, blocks.width, channels].
   func gather(_ x: UnsafePointer<Float>, channels: Int, _ blocks: PixelBlocks, into moments: ChannelMoments) {
-    pool.run(GatherJob(x: x, channels: channels, blocks: blocks, moments: moments, kernels: kernels))
+    pool.run(GatherJob(x: x, channels: channels, blocks: blocks, moments: moments, kernels: kernels, cancellation: cancellation))
   }
 
   /// output [pixels, channels] ← norm(x).
   func normalize(_ x: UnsafePointer<Float>, pixels: Int, _ norm: ChannelNorm, into output: UnsafeMutablePointer<Float>) {
-    pool.run(NormalizeJob(x: x, pixels: pixels, norm: norm, output: output, kernels: kernels))
+    pool.run(NormalizeJob(x: x, pixels: pixels, norm: norm, output: output, kernels: kernels, cancellation: cancellation))
   }
 }
 
@@ -108,9 +108,11 @@ private struct GatherJob: ParallelJob {
   let blocks: PixelBlocks
   let moments: ChannelMoments
   let kernels: ditqk_kernels
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     for index in share(of: blocks.count, part: part, of: parts) {
+      if cancellation.isAsked { return }
       moments.add(index, blocks[index], of: x, width: blocks.width, channels: channels, 0..<channels, kernels)
     }
   }
@@ -122,9 +124,14 @@ private struct NormalizeJob: ParallelJob {
   let norm: ChannelNorm
   let output: UnsafeMutablePointer<Float>
   let kernels: ditqk_kernels
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
-    let share = share(of: pixels, part: part, of: parts), offset = share.lowerBound * norm.channels
-    norm.apply(x + offset, pixels: share.count, into: output + offset, kernels)
+    let share = share(of: pixels, part: part, of: parts), together = max(1, Executor.mostUnseenValues / norm.channels)
+    for first in stride(from: share.lowerBound, to: share.upperBound, by: together) {
+      if cancellation.isAsked { return }
+      let offset = first * norm.channels
+      norm.apply(x + offset, pixels: min(together, share.upperBound - first), into: output + offset, kernels)
+    }
   }
 }

@@ -11,8 +11,11 @@ import CKernels
 
 extension Executor {
   func attendOnIntegers(_ input: AttentionInput, _ buffers: AttentionBuffers, into output: UnsafeMutablePointer<Float>) {
-    pool.run(PackIntegers(input: input, buffers: buffers, kernels: kernels, tileRows: tileRows, scratch: scratch))
-    pool.run(AttendOnIntegers(input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch))
+    pool.run(
+      PackIntegers(input: input, buffers: buffers, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
+    pool.run(
+      AttendOnIntegers(
+        input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 }
 
@@ -65,14 +68,19 @@ private struct IntegerPanels {
 
   /// Rows of `output` ← tile · panels. Without sums anything finite will do in their place: it is multiplied by a zero point of 0.
   func multiply(
-    _ tile: UnsafePointer<UInt8>, _ room: IntegerAttentionScratch, hasSums: Bool, _ output: ditqk_output, _ kernels: ditqk_kernels
+    _ tile: UnsafePointer<UInt8>, _ room: IntegerAttentionScratch, hasSums: Bool, _ output: ditqk_output, _ kernels: ditqk_kernels,
+    _ cancellation: Cancellation
   ) {
-    var g = ditqk_gemm_u8(
-      tiles: tile, panel: numbers, nibbles: nil, zeros: nil, room: room.tile, panels: panelCount(output.columns), bits: 8, scales: scales,
-      weight_sums: hasSums ? sums : scales, row_scales: room.scales, row_zeros: room.zeros, depth: depth, group: depth, next: nil,
-      next_size: 0,
-      output: output)
-    kernels.gemm_u8(&g)
+    let together = Executor.panelsUnseen(productsPerPanel: output.rows * depth * panelColumns), rows = 0..<output.rows
+    for panel in stride(from: 0, to: panelCount(output.columns), by: together) {
+      if cancellation.isAsked { return }
+      let column = panel * panelColumns, part = output.part(rows, panel: panel, count: together, thread: 0)
+      var g = ditqk_gemm_u8(
+        tiles: tile, panel: self.panel(panel), nibbles: nil, zeros: nil, room: room.tile, panels: panelCount(part.columns), bits: 8,
+        scales: scales + column, weight_sums: (hasSums ? sums! : scales) + column, row_scales: room.scales, row_zeros: room.zeros,
+        depth: depth, group: depth, next: nil, next_size: 0, output: part)
+      kernels.gemm_u8(&g)
+    }
   }
 }
 
@@ -109,6 +117,7 @@ private struct PackIntegers: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
@@ -117,6 +126,7 @@ private struct PackIntegers: ParallelJob {
       packKeys(input.key + input.offset(ofUnit: unit), IntegerPanels.keys(buffers, input, unit: unit), room)
       let values = IntegerPanels.values(buffers, input, unit: unit)
       for panel in 0..<panelCount(input.headSize) {
+        if cancellation.isAsked { return }
         let column = panel * panelColumns
         kernels.quantize_columns(
           input.value + input.offset(ofUnit: unit) + column, input.stride, min(panelColumns, input.headSize - column), input.tokens,
@@ -127,6 +137,7 @@ private struct PackIntegers: ParallelJob {
 
   private func packKeys(_ keys: UnsafePointer<Float>, _ panels: IntegerPanels, _ room: IntegerAttentionScratch) {
     for panel in 0..<panelCount(input.tokens) {
+      if cancellation.isAsked { return }
       let first = panel * panelColumns, count = min(panelColumns, input.tokens - first), scales = panels.scales + first
       if count < panelColumns {
         panels.panel(panel).initialize(repeating: 0, count: panels.depth * panelColumns)
@@ -139,7 +150,8 @@ private struct PackIntegers: ParallelJob {
     room.queries.initialize(repeating: 1 ^ kernels.tile_sign, count: panels.depth)
     (room.scales[0], room.zeros[0]) = (1, 0)
     let columns = panelCount(input.tokens) * panelColumns
-    panels.multiply(room.queries, room, hasSums: false, ditqk_output(panels.sums!, rows: 1, columns, stride: columns), kernels)
+    panels.multiply(
+      room.queries, room, hasSums: false, ditqk_output(panels.sums!, rows: 1, columns, stride: columns), kernels, cancellation)
   }
 }
 
@@ -150,12 +162,14 @@ private struct AttendOnIntegers: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
     let room = IntegerAttentionScratch(&arena, input.sizes, max(tileRows, panelColumns))
     let tilesPerHead = (input.tokens + tileRows - 1) / tileRows
     for item in share(of: input.images * input.heads * tilesPerHead, part: part, of: parts) {
+      if cancellation.isAsked { return }
       attend(unit: item / tilesPerHead, first: item % tilesPerHead * tileRows, room)
     }
   }
@@ -166,7 +180,7 @@ private struct AttendOnIntegers: ParallelJob {
       input.query + input.offset(ofUnit: unit) + first * input.stride, count, room.scales, room.zeros, into: room.queries, tileRows: count,
       isSigned: false, kernels)
     IntegerPanels.keys(buffers, input, unit: unit).multiply(
-      room.queries, room, hasSums: true, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels)
+      room.queries, room, hasSums: true, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels, cancellation)
 
     let factor = 1 / Float(headSize).squareRoot()
     withRowPointers { rows in
@@ -179,6 +193,7 @@ private struct AttendOnIntegers: ParallelJob {
     let width = input.heads * headSize, line = unit / input.heads * tokens + first
     IntegerPanels.values(buffers, input, unit: unit).multiply(
       room.probabilities, room, hasSums: false,
-      ditqk_output(output + line * width + unit % input.heads * headSize, rows: count, headSize, stride: width), kernels)
+      ditqk_output(output + line * width + unit % input.heads * headSize, rows: count, headSize, stride: width), kernels,
+      cancellation)
   }
 }

@@ -24,11 +24,11 @@ extension Executor {
     _ input: ConvolutionInput, _ convolution: Convolution, _ weights: IntegerWeights, _ blocks: PixelBlocks, accumulate: Bool,
     taps: UnsafeMutablePointer<Float>, into output: UnsafeMutablePointer<Float>, moments: ChannelMoments?
   ) {
-    pool.run(TransformTaps(weights: weights, convolution: convolution, taps: taps, kernels: kernels))
+    pool.run(TransformTaps(weights: weights, convolution: convolution, taps: taps, kernels: kernels, cancellation: cancellation))
     pool.run(
       WinogradJob(
         input: input, convolution: convolution, weights: weights, blocks: blocks, accumulate: accumulate, taps: taps, output: output,
-        moments: moments, kernels: kernels, scratch: scratch))
+        moments: moments, kernels: kernels, scratch: scratch, cancellation: cancellation))
   }
 }
 
@@ -37,9 +37,11 @@ private struct TransformTaps: ParallelJob {
   let convolution: Convolution
   let taps: UnsafeMutablePointer<Float>
   let kernels: ditqk_kernels
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     for panel in share(of: panelCount(weights.outputs), part: part, of: parts) {
+      if cancellation.isAsked { return }
       let numbers = (weights.numbers + panel * weights.panelByteCount).assumingMemoryBound(to: Int8.self)
       kernels.winograd_taps(numbers, convolution.inputs, taps + panel * convolution.panelTapFloats)
     }
@@ -115,12 +117,14 @@ private struct WinogradJob: ParallelJob {
   let moments: ChannelMoments?
   let kernels: ditqk_kernels
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let grid = Grid(packed: blocks.count, others: panelCount(convolution.outputs), parts: parts)
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
     let room = WinogradBlock(&arena, inputs: convolution.inputs)
     for index in grid.packed(part) {
+      if cancellation.isAsked { return }
       let block = blocks[index]
       multiply(room, block, grid.others(part), scale: room.fill(input, convolution, block, blocks, kernels))
       moments?.add(
@@ -145,6 +149,7 @@ private struct WinogradJob: ParallelJob {
       room.sums.initialize(repeating: 0, count: 16 * (shape.down * shape.across + Int(DITQK_LARGEST_TILE_ROWS)) * panelColumns)
     }
     for panel in panels {
+      if cancellation.isAsked { return }
       let column = panel * panelColumns
       w.panel = UnsafeRawPointer(taps + panel * convolution.panelTapFloats)
       (w.scales, w.bias, w.columns) = (

@@ -103,38 +103,13 @@ struct QuantizedRows {
   }
 }
 
-/// x ≈ scale · (q − zero), the same for many rows.
-struct ActivationRange {
-  let scale: Float
-  let zero: Float
-
-  /// The range from `low` to `high`, widened to include 0, in 255 steps.
-  init(low: Float, high: Float) {
-    let low = min(low, 0), high = max(high, 0)
-    let step = (high - low) / 255
-    scale = step < Float.leastNormalMagnitude ? 0 : step
-    zero = scale > 0 ? (-low / scale).rounded(.toNearestOrEven) : 0
-  }
-
-  /// nil where these cannot be a range's.
-  init?(scale: Float, zero: Float) {
-    guard scale.isFinite && scale >= 0 && zero >= 0 && zero <= 255 && zero.rounded() == zero else { return nil }
-    (self.scale, self.zero) = (scale, zero)
-  }
-
-  /// Whether a value is more than half a step outside.
-  func clips(_ value: Float) -> Bool {
-    guard scale > 0 else { return value != 0 }
-    let level = value / scale + zero
-    return !(level >= -0.5 && level <= 255.5)
-  }
-}
-
 extension Executor {
   /// Quantizes rows by the ranges of their bins, or each by its own. Scratch: `modulationScratch`, where they are modulated.
   func quantize(_ source: RowSource, by ranges: UnsafePointer<ActivationRange>?, _ bins: RowBins?, into packed: QuantizedRows) {
     pool.run(
-      QuantizeJob(source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
+      QuantizeJob(
+        source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch,
+        cancellation: cancellation))
   }
 
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias). Scratch: `integerScratch`.
@@ -160,7 +135,9 @@ extension Executor {
 
   private func gemm(_ x: QuantizedRows, _ weights: IntegerWeights, _ whole: ditqk_output) {
     precondition(x.inputs == weights.inputs)
-    pool.run(IntegerGemmJob(x: x, weights: weights, whole: whole, kernels: kernels, tileRows: tileRows, scratch: scratch))
+    pool.run(
+      IntegerGemmJob(
+        x: x, weights: weights, whole: whole, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 
   /// Scratch floats a thread needs to expand a 4-bit panel, or for what a kernel makes of a tile.
@@ -205,9 +182,11 @@ private struct QuantizeJob: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     for tile in share(of: (packed.rows + tileRows - 1) / tileRows, part: part, of: parts) {
+      if cancellation.isAsked { return }
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
       let target = packed.tiles + first * IntegerWeights.depth(packed.inputs)
@@ -264,6 +243,7 @@ private struct IntegerGemmJob: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let grid = Grid(packed: panelCount(weights.outputs), others: (x.rows + tileRows - 1) / tileRows, parts: parts)
@@ -271,18 +251,23 @@ private struct IntegerGemmJob: ParallelJob {
     guard !rows.isEmpty else { return }
     let together = weights.bits == 4 ? 1 : Int(kernels.panels_together)
     for panel in stride(from: panels.lowerBound, to: panels.upperBound, by: together) {
+      if cancellation.isAsked { return }
       let room = scratch.of(thread: part), next = min(panel + together, panels.upperBound)
-      var g = weights.arguments(
-        ofPanel: panel, count: next - panel, UnsafeMutableRawPointer(room),
-        whole.part(rows, panel: panel, count: next - panel, thread: part))
+      var g = weights.arguments(ofPanel: panel, count: next - panel, UnsafeMutableRawPointer(room), whole)
       // One tile uses an expanded panel once: a group at a time.
       if rows.count > tileRows { g.panel = weights.eightBitPanel(panel, room, kernels) }
-      if next < panels.upperBound && rows.count > 4 * tileRows {
-        (g.next, g.next_size) = (weights.start(ofPanel: next), weights.panelByteCount)
+      let rowsTogether = Executor.rowsUnseen(productsPerRow: weights.depth * panelColumns * (next - panel), tileRows: tileRows)
+      for first in stride(from: rows.lowerBound, to: rows.upperBound, by: rowsTogether) {
+        if cancellation.isAsked { return }
+        let some = first..<min(first + rowsTogether, rows.upperBound)
+        g.output = whole.part(some, panel: panel, count: next - panel, thread: part)
+        if some.upperBound == rows.upperBound && next < panels.upperBound && rows.count > 4 * tileRows {
+          (g.next, g.next_size) = (weights.start(ofPanel: next), weights.panelByteCount)
+        }
+        g.tiles = UnsafePointer(x.tiles + first * weights.depth)
+        (g.row_scales, g.row_zeros) = (UnsafePointer(x.scales + first), UnsafePointer(x.zeros + first))
+        kernels.gemm_u8(&g)
       }
-      g.tiles = UnsafePointer(x.tiles + rows.lowerBound * weights.depth)
-      (g.row_scales, g.row_zeros) = (UnsafePointer(x.scales + rows.lowerBound), UnsafePointer(x.zeros + rows.lowerBound))
-      kernels.gemm_u8(&g)
     }
   }
 }

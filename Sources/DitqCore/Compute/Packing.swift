@@ -5,7 +5,8 @@ import CKernels
 extension Executor {
   /// Packs rows of floats. Scratch: `modulationScratch`, where they are modulated.
   func pack(_ source: RowSource, into packed: PackedRows) {
-    pool.run(PackJob(source: source, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch))
+    pool.run(
+      PackJob(source: source, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 
   /// Rows as they are given to a linear layer: output [rows, inputs].
@@ -31,10 +32,12 @@ private struct PackJob: ParallelJob {
   let kernels: ditqk_kernels
   let tileRows: Int
   let scratch: ThreadScratch
+  let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     let depth = packed.depth
     for tile in share(of: (packed.rows + tileRows - 1) / tileRows, part: part, of: parts) {
+      if cancellation.isAsked { return }
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
       withRowPointers { rows in

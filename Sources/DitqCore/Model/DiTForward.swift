@@ -12,17 +12,19 @@ struct DiTForward {
   var tap: LayerTap?
 
   /// output [B, outputChannels, S, S] of x [inputs, C, S, S]; image i of B looks at input i mod inputs, so that the two halves of a guided
-  /// batch share what depends on x alone. Throws only what `checkpoint` throws, which is called between layers.
+  /// batch share what depends on x alone. Ends with DITQ_CANCELLED where that is asked.
   func callAsFunction(
     x: UnsafePointer<Float>, inputs: Int, timesteps: UnsafePointer<Float>, labels: UnsafePointer<Int32>, images: Int,
-    output: UnsafeMutablePointer<Float>, checkpoint: () throws(DitqError) -> Void
+    output: UnsafeMutablePointer<Float>
   ) throws(DitqError) {
     begin(x: x, inputs: inputs, timesteps: timesteps, labels: labels, images: images)
     for block in weights.blocks.indices {
-      try checkpoint()
+      try executor.cancellation.check()
       run(block: block, images)
     }
     finish(images, output)  // (B, outputChannels, S, S)
+    // Where a layer was left undone the output is worth nothing.
+    try executor.cancellation.check()
   }
 
   /// All that comes before the blocks.
@@ -38,10 +40,10 @@ struct DiTForward {
   private func embedPatches(_ x: UnsafePointer<Float>, inputs: Int, images: Int) {
     let tokens = config.tokenCount, width = config.hiddenSize, w = workspace
     for input in 0..<inputs { cutPatches(x + input * config.latentCount, into: w.attended + input * tokens * config.patchInputs) }
-    for input in 0..<inputs { (w.stream + input * tokens * width).update(from: weights.positions, count: tokens * width) }
+    for input in 0..<inputs { executor.move(tokens * width, from: weights.positions, to: w.stream + input * tokens * width) }
     apply(0, weights.patchEmbedding, to: .plain(w.attended, stride: config.patchInputs), inputs, into: w.stream, Epilogue(accumulate: true))
     for copy in stride(from: inputs, to: images, by: inputs) {
-      (w.stream + copy * tokens * width).update(from: w.stream, count: inputs * tokens * width)
+      executor.move(inputs * tokens * width, from: w.stream, to: w.stream + copy * tokens * width)
     }
   }
 
@@ -50,6 +52,7 @@ struct DiTForward {
     let p = config.patchSize, grid = config.gridSize, size = config.latentSize
     var target = rows
     for token in 0..<config.tokenCount {
+      if executor.cancellation.isAsked { return }
       for channel in 0..<config.channels {
         for y in 0..<p {
           target.update(from: image + (channel * size + token / grid * p + y) * size + token % grid * p, count: p)
@@ -165,6 +168,7 @@ struct DiTForward {
     let p = config.patchSize, grid = config.gridSize, size = config.latentSize, channels = config.outputChannels
     var source = rows
     for token in 0..<config.tokenCount {
+      if executor.cancellation.isAsked { return }
       for y in 0..<p {
         for x in 0..<p {
           let target = image + (token / grid * p + y) * size + token % grid * p + x

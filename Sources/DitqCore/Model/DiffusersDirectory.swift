@@ -11,6 +11,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   try index.require("_class_name", "DiTPipeline")
   let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
   let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"), latentChannels: config.channels)
+  try vae.check(latentSize: config.latentSize)
   let sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
   let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
 

@@ -36,6 +36,7 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions
   let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
   var decoder: LoadedDecoder?
   if let vae = recorded.decoder {
+    try vae.check(latentSize: config.latentSize)
     decoder = try LoadedDecoder(
       tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }

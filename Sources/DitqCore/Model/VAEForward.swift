@@ -8,10 +8,9 @@ struct VAEForward {
   /// Told what each convolution is given, and the size of its output.
   var tap: ((_ number: Int, _ input: ConvolutionInput, _ size: Int) -> Void)?
 
-  /// image [H, W, channels], about −1 … 1, of latents [C, S, S] as the transformer leaves them.
-  func callAsFunction(
-    latents: UnsafePointer<Float>, image: UnsafeMutablePointer<Float>, checkpoint: () throws(DitqError) -> Void
-  ) throws(DitqError) {
+  /// image [H, W, channels], about −1 … 1, of latents [C, S, S] as the transformer leaves them. Ends with DITQ_CANCELLED where that is
+  /// asked.
+  func callAsFunction(latents: UnsafePointer<Float>, image: UnsafeMutablePointer<Float>) throws(DitqError) {
     var state = State(size: latentSize, images: workspace.images)
     unscale(latents, into: state.x)
     convolve(state, ConvolutionInput(pixels: state.x), decoder.postQuant, into: state.branch)
@@ -23,7 +22,7 @@ struct VAEForward {
     run(&state, decoder.midSecond)
     for block in decoder.upBlocks {
       for resnet in block.resnets {
-        try checkpoint()
+        try executor.cancellation.check()
         run(&state, resnet)
       }
       if let upsampler = block.upsampler {
@@ -34,6 +33,8 @@ struct VAEForward {
     }
     let normal = ConvolutionInput(pixels: state.x, norm: workspace.moments.norm(decoder.normOut, state.blocks, silu: true))
     convolve(state, normal, decoder.convOut, into: image)
+    // Where a layer was left undone the image is worth nothing.
+    try executor.cancellation.check()
   }
 
   /// The activations x of `size` by `size` pixels, by what blocks their moments are known, and the buffers.
@@ -54,6 +55,7 @@ struct VAEForward {
   private func unscale(_ latents: UnsafePointer<Float>, into x: UnsafeMutablePointer<Float>) {
     let pixels = latentSize * latentSize, channels = decoder.config.latentChannels, factor = Float(decoder.config.scalingFactor)
     for pixel in 0..<pixels {
+      if executor.cancellation.isAsked { return }
       for channel in 0..<channels { x[pixel * channels + channel] = latents[channel * pixels + pixel] / factor }
     }
   }

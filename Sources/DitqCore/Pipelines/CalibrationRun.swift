@@ -118,8 +118,12 @@ final class CalibrationRun {
           nextPrediction = plan.nextPrediction(after: step)
           try guide.forward(
             x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
+          try checkPrediction(guide, step: step, samples, rows: branches * samples.count)
         }
-        guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isNew)
+        try guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isNew)
+        try guide.checkLatents(step: step, run, samples.count) {
+          "calibration sample \(samples.lowerBound + $0), \(guide.className(ofRow: $0)),"
+        }
         done += 1
         try progress(done, total)
       }
@@ -140,24 +144,47 @@ final class CalibrationRun {
   // MARK: - The network, a piece at a time
 
   /// Runs a piece on all states and tells `tap` of its layers' inputs x [rows, inputs]; `step` is an index into the plan's steps. With
-  /// `isRepeated` the states stay, so that the same piece can be run again.
+  /// `isRepeated` the states stay, so that the same piece can be run again. Ends at the first layer whose input is no number.
   func run(
     _ piece: Piece, isRepeated: Bool = false,
     _ tap: @escaping (_ step: Int, _ number: Int, _ linear: Linear, _ rows: Int, _ x: UnsafePointer<Float>) -> Void
-  ) {
+  ) throws(DitqError) {
     for state in states {
       let step = plan.steps.firstIndex(of: state.step) ?? 0
+      let found = FirstLayer()
       var network = session.network
       network.tap = { [session, inputs] number, linear, source, rows in
         session.executor.copy(source, rows: rows, inputs: linear.inputs, into: inputs)
-        tap(step, number, linear, rows, UnsafePointer(inputs))
+        found.look(at: number, inputs, rows, linear.inputs)
+        if !found.isFound { tap(step, number, linear, rows, UnsafePointer(inputs)) }
       }
       run(piece, state, network, keepsState: isRepeated)
+      try found.check(session, step: state.step, of: plan.totalSteps, images: 2 * state.samples.count)
     }
   }
 
+  /// Ends the call where what the guide predicted is no number: looks, in another run of the network, at which layer that begins.
+  private func checkPrediction(_ guide: Session, step: Int, _ samples: Range<Int>, rows: Int) throws(DitqError) {
+    guard firstNonFinite(guide.workspace.prediction, rows * guide.model.config.outputCount) != nil else { return }
+    let found = FirstLayer()
+    var network = guide.network
+    network.tap = { [inputs] number, linear, source, rows in
+      guide.executor.copy(source, rows: rows, inputs: linear.inputs, into: inputs)
+      found.look(at: number, inputs, rows, linear.inputs)
+    }
+    for piece in guide.model.pieces {
+      guide.run(piece, network, x: guide.workspace.latents, inputs: samples.count, images: rows)
+    }
+    try found.check(guide, step: step, of: plan.totalSteps, images: rows)
+    try guide.checkPrediction(
+      rows, samples.count, "step \(step + 1) of \(plan.totalSteps): the output of the last layer for calibration sample",
+      samples.lowerBound)
+  }
+
   /// The noise that a network of these weights predicts for all states: `body` is given that of each image and branch.
-  func predict(_ weights: DiTWeights, _ body: (_ step: Int, _ values: UnsafePointer<Float>, _ count: Int) -> Void) {
+  func predict(
+    _ weights: DiTWeights, _ body: (_ step: Int, _ values: UnsafePointer<Float>, _ count: Int) -> Void
+  ) throws(DitqError) {
     let config = session.model.config
     var network = session.network
     network.weights = weights
@@ -166,6 +193,9 @@ final class CalibrationRun {
       fillConditions(state)
       for piece in session.model.pieces { session.run(piece, network, x: state.latents, inputs: inputs, images: 2 * inputs) }
       let step = plan.steps.firstIndex(of: state.step) ?? 0
+      try session.checkPrediction(
+        2 * inputs, inputs, "step \(state.step + 1) of \(plan.totalSteps): what is predicted for calibration sample",
+        state.samples.lowerBound)
       for image in 0..<2 * inputs { body(step, session.workspace.prediction + image * config.outputCount, config.latentCount) }
     }
   }
@@ -191,5 +221,29 @@ final class CalibrationRun {
       session.workspace.labels[count + index] = Int32(classes)
     }
     _ = session.prepare(step: state.step, run, guidance, images: count)
+  }
+}
+
+/// The first layer that is given an input which is no number.
+private final class FirstLayer {
+  private var number = 0
+  private var row = 0
+  private var rows = 0
+  private(set) var isFound = false
+
+  /// At a layer's x [rows, inputs].
+  func look(at number: Int, _ x: UnsafePointer<Float>, _ rows: Int, _ inputs: Int) {
+    guard !isFound, let place = firstNonFinite(x, rows * inputs) else { return }
+    (self.number, row, self.rows, isFound) = (number, place / inputs, rows, true)
+  }
+
+  /// Ends the call where there is one, in a step of so many images.
+  func check(_ session: Session, step: Int, of steps: Int, images: Int) throws(DitqError) {
+    guard isFound else { return }
+    let name = session.model.dit.linears[number].name, image = row / (rows / images)
+    throw DitqError(
+      .malformed,
+      "\(name): calibrating, step \(step + 1) of \(steps): its input for \(session.className(ofRow: image)) is not finite: "
+        + "the weights before it lead beyond what a float holds")
   }
 }

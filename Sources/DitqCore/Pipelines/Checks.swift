@@ -1,4 +1,5 @@
-// What a request may be: every number of the host's, with the range it must be in.
+// What a request may be: every number of the host's, with the range it must be in. Arrays stay in the host's memory, where its callback or another
+// of its threads may write: what a call works with is a copy, and the copy is checked too. Here are also the words for numbers that are none.
 
 extension Model {
   func check(_ request: Request, _ options: GenerateOptions) throws(DitqError) {
@@ -9,14 +10,12 @@ extension Model {
         .invalidArgument,
         "seeds: \(request.count) seeds expected, none found; they may be NULL only with options->noise and a sampler without noise")
     }
-    if let noise = options.noise {
-      let count = request.count.multipliedReportingOverflow(by: config.latentCount)
-      guard !count.overflow else { throw DitqError(.invalidArgument, "count: \(request.count) images are too many") }
-      try checkFinite("noise", noise, count.partialValue)
+    guard options.noise == nil || !request.count.multipliedReportingOverflow(by: config.latentCount).overflow else {
+      throw DitqError(.invalidArgument, "count: \(request.count) images are too many")
     }
   }
 
-  /// All options but the noise.
+  /// All options but the numbers of the noise.
   func check(_ options: GenerateOptions) throws(DitqError) {
     let sampler = try fittingSampler(options)
     guard RandomNumbers(rawValue: options.random) != nil else {
@@ -26,7 +25,7 @@ extension Model {
     try check("guidance_scale", options.guidanceScale, 0...1000)
     try check("guidance_begin", options.guidanceBegin, 0...1)
     try check("guidance_end", options.guidanceEnd, 0...1)
-    try check("guidance_channels", options.guidanceChannels, 0...config.channels)
+    try check("guidance_channels", options.guidanceChannels, 0...max(config.channels, config.guidedChannels))
     try check("eta", options.eta, 0...1)
     guard options.eta == 0 || sampler == .ddim else {
       throw DitqError(.invalidArgument, "eta", expected: "0 with the sampler " + sampler.name, found: String(options.eta))
@@ -47,10 +46,24 @@ extension Model {
     return sampler
   }
 
-  func check(labels: UnsafePointer<Int32>, count: Int) throws(DitqError) {
+  /// Labels from number `first` on of a request.
+  func check(labels: UnsafePointer<Int32>, count: Int, from first: Int = 0) throws(DitqError) {
     try check(count: count)
-    for index in 0..<count where !(0...config.classCount).contains(Int(labels[index])) {
-      throw DitqError(.invalidArgument, "labels[\(index)]: 0 to \(config.classCount) (no class) expected, \(labels[index]) found")
+    for index in 0..<count {
+      let label = labels[index]
+      guard (0...config.classCount).contains(Int(label)) else {
+        throw DitqError(.invalidArgument, "labels[\(first + index)]: 0 to \(config.classCount) (no class) expected, \(label) found")
+      }
+    }
+  }
+
+  /// Timesteps from number `first` on of a call.
+  func check(timesteps: UnsafePointer<Float>, count: Int, from first: Int = 0) throws(DitqError) {
+    for index in 0..<count {
+      let timestep = timesteps[index]
+      guard timestep.magnitude <= 1e6 else {
+        throw DitqError(.invalidArgument, "timesteps[\(first + index)]: -1000000 to 1000000 expected, \(timestep) found")
+      }
     }
   }
 
@@ -79,9 +92,24 @@ extension Model {
   }
 }
 
-/// NaN and infinities would spread to every output without a word.
-func checkFinite(_ name: String, _ values: UnsafePointer<Float>, _ count: Int) throws(DitqError) {
-  for index in 0..<count where !values[index].isFinite {
-    throw DitqError(.invalidArgument, "\(name)[\(index)]: a finite number expected, \(values[index]) found")
+/// NaN and infinities of the host's would spread to every output without a word. `first`: the number of the first value.
+func checkFinite(_ name: String, _ values: UnsafePointer<Float>, _ count: Int, from first: Int = 0) throws(DitqError) {
+  guard let index = firstNonFinite(values, count) else { return }
+  throw DitqError(.invalidArgument, "\(name)[\(first + index)]: a finite number expected, \(values[index]) found")
+}
+
+/// The same of many values, while which the call may be cancelled.
+func checkFinite(_ name: String, _ values: UnsafePointer<Float>, _ count: Int, _ cancellation: Cancellation) throws(DitqError) {
+  for start in stride(from: 0, to: count, by: Executor.mostUnseenValues) {
+    try cancellation.check()
+    try checkFinite(name, values + start, min(Executor.mostUnseenValues, count - start), from: start)
   }
+}
+
+/// What a model made of finite numbers: where it is none, the call ends with the sentence that says of what and why.
+func checkMade(_ values: UnsafePointer<Float>, _ count: Int, _ name: () -> String, _ cause: () -> String) throws(DitqError) {
+  guard let index = firstNonFinite(values, count) else { return }
+  // The sign of a NaN is the CPU's own.
+  let found = values[index].isNaN ? "nan" : "infinite"
+  throw DitqError(.malformed, "\(name()) not finite, value \(index) is \(found): \(cause())")
 }

@@ -24,7 +24,7 @@ extension Quantizer {
     var shares = [[ClippedShare]](repeating: [ClippedShare](repeating: ClippedShare(), count: steps), count: layers.count)
     let linears = weights.linears
     for (index, piece) in pieces.enumerated() {
-      run.run(piece) { [self] step, number, _, rows, x in
+      try run.run(piece) { [self] step, number, _, rows, x in
         guard let ranges = linears[number].linear.ranges else { return }
         let bin = weights.bins.number(of: run.timesteps[step])
         shares[number][step].add(

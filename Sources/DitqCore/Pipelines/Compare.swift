@@ -27,7 +27,7 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
     let samples = batch * CompareOptions.batch..<min(options.samples, (batch + 1) * CompareOptions.batch)
     run.begin(samples)
     for step in 0..<options.steps {
-      run.take(step, images: samples.count)
+      try run.take(step, images: samples.count, of: samples)
       guard progress(.denoise, batch * options.steps + step + 1, batches * options.steps, seconds(since: start), nil) else {
         throw DitqError(.cancelled, "the progress callback ended the call")
       }
@@ -94,7 +94,7 @@ private final class LockstepRun {
     }
   }
 
-  func take(_ step: Int, images: Int) {
+  func take(_ step: Int, images: Int, of samples: Range<Int>) throws(DitqError) {
     let guidance = reference.guidance(generate), latents = reference.workspace.latents
     let branches = reference.prepare(step: step, generate, guidance, images: images)
     _ = model.prepare(step: step, generate, guidance, images: images)
@@ -116,16 +116,23 @@ private final class LockstepRun {
       timed(&report.modelSeconds) { model.run(piece, other, x: others, inputs: images, images: rows) }
     }
     report.takenSteps += 1
+    for (session, name) in [(reference, "the reference"), (model, "the model")] {
+      try session.checkPrediction(
+        rows, images, "step \(step + 1) of \(options.steps): what \(name) predicts for sample", samples.lowerBound)
+    }
     measurePredictions(step, rows)
-    reference.advance(step: step, generate, guidance, images: images)
-    if options.isFreeRunning { model.advance(step: step, generate, model.guidance(generate), images: images) }
+    try reference.advance(step: step, generate, guidance, images: images)
+    try reference.checkLatents(step: step, generate, images) { "sample \(samples.lowerBound + $0), by the reference," }
+    guard options.isFreeRunning else { return }
+    try model.advance(step: step, generate, model.guidance(generate), images: images)
+    try model.checkLatents(step: step, generate, images) { "sample \(samples.lowerBound + $0), by the model," }
   }
 
   /// An image of the reference's latents by both decoders, where the model's is quantized.
   func compareDecoders() throws(DitqError) {
     guard model.model.decoder?.isQuantized == true, let count = reference.model.imageCount, count == model.model.imageCount else { return }
-    try reference.decode(reference.workspace.latents)
-    try model.decode(reference.workspace.latents)
+    try reference.decode(reference.workspace.latents, of: 0)
+    try model.decode(reference.workspace.latents, of: 0)
     var measure = SignalAndNoise()
     measure.add(reference.workspace.image, model.workspace.image, count: count)
     report.decoder = measure

@@ -16,12 +16,12 @@ extension Quantizer {
     spread.calibrationSteps = min(Quantizer.measuredSteps, options.calibrationTotalSteps)
     let plan = plan(spread.steps, samples: Quantizer.samples, seed: options.calibrationSeed &+ UInt64(options.calibrationSamples))
     let run = try CalibrationRun(source, guide: eightBitGuide(), plan, progress: progress)
-    let meter = OutputMeter(run)
+    let meter = try OutputMeter(run)
     for _ in 0..<2 {
-      guard meter.measure(weights).decibels < options.errorBudget else { break }
+      guard try meter.measure(weights).decibels < options.errorBudget else { break }
       try raise(meter, progress)
     }
-    record.outputSQNR = meter.measure(weights).decibels
+    record.outputSQNR = try meter.measure(weights).decibels
   }
 
   /// One layer with more bits.
@@ -35,13 +35,13 @@ extension Quantizer {
 
   /// Raises each layer at most once.
   private func raise(_ meter: OutputMeter, _ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
-    let before = meter.measure(weights)
+    let before = try meter.measure(weights)
     var candidates: [Candidate] = []
     for number in layers.indices {
       if let layer = try raised(number) {
         var trial = weights
         trial[number] = layer.linear
-        let gain = before.noise - meter.measure(trial).noise
+        let gain = before.noise - (try meter.measure(trial).noise)
         let bytes = max(1, layer.linear.byteCount - weights[number].byteCount)
         candidates.append(Candidate(number: number, layer: layer, gain: gain, worth: gain / Double(bytes)))
       }
@@ -56,7 +56,7 @@ extension Quantizer {
       record.raise(layers[candidate.number].name, to: candidate.layer.linear.integers?.bits ?? 32)
       promised -= candidate.gain
       guard promised <= most else { continue }
-      let found = meter.measure(weights)
+      let found = try meter.measure(weights)
       if found.noise <= most { return }
       promised = found.noise
     }
@@ -84,17 +84,20 @@ private final class OutputMeter {
   /// Of the float model, for each state one after the other.
   private var reference: [Float] = []
 
-  init(_ run: CalibrationRun) {
-    self.run = run
-    run.predict(run.session.model.dit) { _, values, count in
+  /// A convenience initializer, as predictions may be none: see Block.
+  convenience init(_ run: CalibrationRun) throws(DitqError) {
+    self.init(of: run)
+    try run.predict(run.session.model.dit) { [self] _, values, count in
       for i in 0..<count { reference.append(values[i]) }
     }
   }
 
-  func measure(_ weights: DiTWeights) -> SignalAndNoise {
+  private init(of run: CalibrationRun) { self.run = run }
+
+  func measure(_ weights: DiTWeights) throws(DitqError) -> SignalAndNoise {
     var result = SignalAndNoise(), place = 0
-    reference.withUnsafeBufferPointer { reference in
-      run.predict(weights) { step, values, count in
+    try reference.withUnsafeBufferPointer { reference throws(DitqError) in
+      try run.predict(weights) { step, values, count in
         let isEnd = step == 0 || step == run.timesteps.count - 1
         result.add(reference.baseAddress! + place, values, count: count, weight: isEnd && run.timesteps.count > 2 ? 0.5 : 1)
         place += count

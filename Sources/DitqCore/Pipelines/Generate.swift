@@ -1,5 +1,5 @@
 // Denoising: labels and seeds to latents, in batches, a step at a time. Relies on the model for predictions and on Sampling for the rest.
-// Whatever the host passes is checked here before anything is touched.
+// Whatever the host passes is checked before anything is touched, what is copied of it once more, and latents after each step.
 
 package struct GenerateOptions {
   package var sampler: Int32 = 0
@@ -24,6 +24,10 @@ package enum Phase: Int32 { case load = 0, calibrate, quantize, denoise, decode 
 
 extension Model {
   func sampler(_ options: GenerateOptions) -> Sampler { Sampler(rawValue: options.sampler) ?? sampling.sampler }
+
+  func guidedChannels(_ options: GenerateOptions) -> Int {
+    options.guidanceChannels == 0 ? config.guidedChannels : options.guidanceChannels
+  }
 }
 
 /// The images a call asks for.
@@ -39,9 +43,10 @@ package struct Request {
 
 extension ImageStates {
   /// The images of a range of the request, into the first places.
-  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
+  func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>, _ cancellation: Cancellation?) {
     for (index, image) in range.enumerated() {
-      begin(index, seed: request.seeds?[image] ?? 0, noise: options.noise.map { $0 + image * latentCount }, options.randomNumbers)
+      begin(
+        index, seed: request.seeds?[image] ?? 0, noise: options.noise.map { $0 + image * latentCount }, options.randomNumbers, cancellation)
     }
   }
 }
@@ -54,8 +59,12 @@ extension Session {
   ) throws(DitqError) {
     try model.check(request, options)
     try exclusively { () throws(DitqError) in
-      try forEachBatch(request, options, progress) { batch, range in
-        (latents + range.lowerBound * model.config.latentCount).update(from: batch, count: range.count * model.config.latentCount)
+      try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
+        let count = model.config.latentCount
+        for (place, image) in range.enumerated() {
+          try cancellation.check()
+          (latents + image * count).update(from: batch + place * count, count: count)
+        }
       }
     }
   }
@@ -72,7 +81,7 @@ extension Session {
       let start = nanoseconds()
       try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
         for (index, image) in range.enumerated() {
-          try decodePixels(batch + index * model.config.latentCount, into: pixels + image * imageCount)
+          try decodePixels(batch + index * model.config.latentCount, of: image, into: pixels + image * imageCount)
           try report(progress, .decode, image + 1, request.count, start, nil)
         }
       }
@@ -86,14 +95,16 @@ extension Session {
   ) throws(DitqError) {
     timings = Timings()
     let start = nanoseconds()
+    if let noise = options.noise { try checkFinite("noise", noise, request.count * model.config.latentCount, cancellation) }
     arrange(options)
     let guidance = self.guidance(options)
     let batches = (request.count + batchLimit - 1) / batchLimit
     for batch in 0..<batches {
       let range = batch * batchLimit..<min(request.count, (batch + 1) * batchLimit)
       begin(request, options, range)
+      try checkCopies(of: options, range)
       for step in 0..<options.steps {
-        try take(step: step, options, guidance, images: range.count)
+        try take(step: step, options, guidance, range)
         try report(progress, .denoise, batch * options.steps + step + 1, batches * options.steps, start, workspace.latents)
       }
       try finish(workspace.latents, range)
@@ -111,11 +122,17 @@ extension Session {
       arrange(options)
       let guidance = self.guidance(options)
       for first in stride(from: 0, to: count, by: batchLimit) {
-        let some = min(batchLimit, count - first)
-        workspace.images.copy(some, of: images, from: first, to: 0)
-        setLabels(labels + first, some)
-        try take(step: step, options, guidance, images: some)
-        next.copy(some, of: workspace.images, from: 0, to: first)
+        let some = first..<min(first + batchLimit, count)
+        for image in some {
+          try cancellation.check()
+          workspace.images.copy(1, of: images, from: image, to: image - first)
+        }
+        setLabels(labels + first, some.count)
+        try take(step: step, options, guidance, some)
+        for image in some {
+          try cancellation.check()
+          next.copy(1, of: workspace.images, from: image - first, to: image)
+        }
       }
       try report(progress, .denoise, step + 1, options.steps, start, next.latents)
     }
@@ -129,8 +146,17 @@ extension Session {
 
   /// Initial latents and labels of a batch.
   func begin(_ request: Request, _ options: GenerateOptions, _ range: Range<Int>) {
-    workspace.images.begin(request, options, range)
+    workspace.images.begin(request, options, range, cancellation)
     setLabels(request.labels + range.lowerBound, range.count)
+  }
+
+  /// What `begin` copied of the host's memory, which may have changed since it was checked there.
+  private func checkCopies(of options: GenerateOptions, _ range: Range<Int>) throws(DitqError) {
+    try cancellation.check()
+    try model.check(labels: workspace.labels, count: range.count, from: range.lowerBound)
+    guard options.noise != nil else { return }
+    let count = model.config.latentCount
+    try checkFinite("noise", workspace.latents, range.count * count, from: range.lowerBound * count)
   }
 
   /// The labels of a batch, and of its other half "no class".
@@ -139,12 +165,26 @@ extension Session {
     (workspace.labels + images).update(repeating: Int32(model.config.classCount), count: images)
   }
 
-  private func take(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) throws(DitqError) {
+  /// `images`: which of all they are.
+  private func take(step: Int, _ options: GenerateOptions, _ guidance: Guidance, _ images: Range<Int>) throws(DitqError) {
     let before = nanoseconds()
-    let branches = prepare(step: step, options, guidance, images: images)
-    try forward(x: workspace.latents, inputs: images, images: branches * images, output: workspace.prediction)
-    advance(step: step, options, guidance, images: images)
+    let branches = prepare(step: step, options, guidance, images: images.count)
+    try forward(x: workspace.latents, inputs: images.count, images: branches * images.count, output: workspace.prediction)
+    try advance(step: step, options, guidance, images: images.count)
+    try checkLatents(step: step, options, images.count) { "image " + String(images.lowerBound + $0) }
     timings.addStep(seconds(since: before))
+  }
+
+  /// Ends the call where a step left latents, or a guess of the finished ones, that are no numbers.
+  func checkLatents(step: Int, _ options: GenerateOptions, _ images: Int, _ name: (_ place: Int) -> String) throws(DitqError) {
+    let count = model.config.latentCount
+    for place in 0..<images {
+      for values in [workspace.latents, workspace.images.origins] {
+        try checkMade(
+          values + place * count, count, { "step \(step + 1) of \(options.steps): the latents of \(name(place)) are" },
+          { "the model's weights, or a guidance_scale of \(options.guidanceScale), lead beyond what a float holds" })
+      }
+    }
   }
 
   /// Fills in the timesteps of a step; answers with its branches, 2 where it is guided.
@@ -159,7 +199,9 @@ extension Session {
 
   /// Takes the latents a step on, by what the network predicted for them. `isMixed`: the prediction is that of a step before, guided
   /// already.
-  func advance(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int, isMixed: Bool = false) {
+  func advance(
+    step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int, isMixed: Bool = false
+  ) throws(DitqError) {
     let config = model.config, w = workspace, area = config.latentSize * config.latentSize, count = config.latentCount
     let sampler = model.sampler(options), place = StepPlace(step, of: options.steps, w.schedule, schedule.alphaBars)
     let drawsNoise = sampler.drawsNoise(eta: options.eta), hasVariance = config.outputChannels > config.channels
@@ -168,11 +210,15 @@ extension Session {
       if !isMixed && guidance.isActive(step: step, of: options.steps) {
         guidance.mix(prediction, none: w.prediction + (images + image) * config.outputCount, area: area)
       }
-      if drawsNoise { w.images.fillNoise(w.noise, image, draw: 1 + step, options.randomNumbers) }
+      if drawsNoise { w.images.fillNoise(w.noise, image, draw: 1 + step, options.randomNumbers, cancellation) }
       let sampled = SampledImage(
         x: w.images.latents + image * count, origin: w.images.origins + image * count, prediction: UnsafePointer(prediction),
         variance: hasVariance ? UnsafePointer(prediction + count) : nil, noise: drawsNoise ? UnsafePointer(w.noise) : nil, count: count)
-      sampler.apply(sampled, at: place, eta: options.eta, model.sampling, config.compatibility)
+      for first in stride(from: 0, to: count, by: Executor.mostUnseenValues) {
+        try cancellation.check()
+        let values = sampled[first..<min(first + Executor.mostUnseenValues, count)]
+        sampler.apply(values, at: place, eta: options.eta, model.sampling, config.compatibility)
+      }
     }
   }
 
@@ -183,15 +229,13 @@ extension Session {
   func forward(
     x: UnsafePointer<Float>, inputs: Int, images: Int, output: UnsafeMutablePointer<Float>
   ) throws(DitqError) {
-    try network(
-      x: x, inputs: inputs, timesteps: workspace.timesteps, labels: workspace.labels, images: images, output: output,
-      checkpoint: { () throws(DitqError) in try checkpoint() })
+    try network(x: x, inputs: inputs, timesteps: workspace.timesteps, labels: workspace.labels, images: images, output: output)
   }
 
   private func report(
     _ progress: Progress, _ phase: Phase, _ done: Int, _ total: Int, _ start: UInt64, _ latents: UnsafePointer<Float>?
   ) throws(DitqError) {
-    try checkpoint()
+    try cancellation.check()
     guard progress(phase, done, total, seconds(since: start), latents) else {
       throw DitqError(.cancelled, "the progress callback ended the call")
     }
@@ -201,7 +245,7 @@ extension Session {
     let config = model.config
     return Guidance(
       scale: options.guidanceScale, begin: options.guidanceBegin, end: options.guidanceEnd,
-      channels: options.guidanceChannels == 0 ? config.guidedChannels : options.guidanceChannels,
+      channels: model.guidedChannels(options),
       isOff: config.compatibility == .official ? options.guidanceScale == 1 : options.guidanceScale <= 1)
   }
 }

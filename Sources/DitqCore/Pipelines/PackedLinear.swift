@@ -46,17 +46,22 @@ package final class PackedLinear {
     var room: (PanelRoom, Block)?
     if case .integers(let weights) = packed { room = try DitqCore.reserve("linear") { PanelRoom(&$0, weights, spreads: false) } }
     self.init(
-      StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), bias, format, options.activationRange, room?.0,
+      outputs, inputs, bias, format, options.activationRange,
       try Block(byteCount: try measure.checkedSize("linear"), from: options.allocator, for: "linear"),
       try InstructionSet.best(limit: options.isaLimit))
+    // As they were copied: the host's memory may have changed since it was checked.
+    let row = fill(StoredMatrix(floats: weights, outputs: outputs, inputs: inputs), format, room?.0)
     withExtendedLifetime(room) {}
+    if let row {
+      throw DitqError(.invalidArgument, "weights: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
+    }
   }
 
   private init(
-    _ source: StoredMatrix, _ bias: UnsafePointer<Float>?, _ format: WeightFormat, _ activationRange: ClosedRange<Float>?,
-    _ room: PanelRoom?, _ memory: Block, _ instructionSet: InstructionSet
+    _ outputs: Int, _ inputs: Int, _ bias: UnsafePointer<Float>?, _ format: WeightFormat, _ activationRange: ClosedRange<Float>?,
+    _ memory: Block, _ instructionSet: InstructionSet
   ) {
-    (outputs, inputs, self.memory, self.instructionSet) = (source.outputs, source.inputs, memory, instructionSet)
+    (self.outputs, self.inputs, self.memory, self.instructionSet) = (outputs, inputs, memory, instructionSet)
     var arena = Arena(memory.start)
     let (packed, biasCopy, range) = PackedLinear.reserve(&arena, outputs, inputs, format)
     if let bias { biasCopy.update(from: bias, count: outputs) }
@@ -67,7 +72,6 @@ package final class PackedLinear {
       linear.activations = .ranges(range)
     }
     self.linear = linear
-    fill(source, format, room)
   }
 
   private static func reserve(
@@ -78,16 +82,19 @@ package final class PackedLinear {
     return (.integers(IntegerWeights(&arena, outputs: outputs, inputs: inputs, bits: format.bits, group: format.group)), bias, range)
   }
 
-  private func fill(_ source: StoredMatrix, _ format: WeightFormat, _ room: PanelRoom?) {
+  /// Answers with the first row that has a weight too large.
+  private func fill(_ source: StoredMatrix, _ format: WeightFormat, _ room: PanelRoom?) -> Int? {
     let kernels = instructionSet.kernels
     for panel in 0..<panelCount(outputs) {
       switch linear.weights {
-      case .integers(let integers): integers.fillPanel(panel, from: FoldedMatrix(source), format, nil, room!, kernels)
+      case .integers(let integers):
+        if let row = integers.fillPanel(panel, from: FoldedMatrix(source), format, nil, room!, kernels) { return row }
       case .packed(let panels):
         source.packPanel(panel, into: UnsafeMutablePointer(mutating: panels) + panel * panelColumns * inputs, kernels)
       case .stored: preconditionFailure("a packed linear has no stored weights")
       }
     }
+    return nil
   }
 
   /// y [rows, outputs] = x [rows, inputs] · weightsᵀ + bias.

@@ -37,6 +37,22 @@ extension Model {
 }
 
 extension Session {
+  /// The class of row `row` of the workspace's, in words.
+  func className(ofRow row: Int) -> String {
+    let label = Int(workspace.labels[row])
+    return label == model.config.classCount ? "no class" : "class " + String(label)
+  }
+
+  /// Ends the call where the network's output for a row of `rows` is no number; sample `first` is the first of `images`.
+  func checkPrediction(_ rows: Int, _ images: Int, _ name: String, _ first: Int) throws(DitqError) {
+    let count = model.config.outputCount
+    for row in 0..<rows {
+      try checkMade(
+        workspace.prediction + row * count, count, { name + " \(first + row % images), \(className(ofRow: row)), is" },
+        { "its weights lead beyond what a float holds" })
+    }
+  }
+
   /// What the network is given as timesteps in a run.
   func timesteps(_ run: GenerateOptions) -> [Float] {
     arrange(run)

@@ -125,7 +125,7 @@ final class Quantizer {
       var observations = [Observation](repeating: Observation(), count: numbers.count)
       if let calibration { observations = try observe(piece, calibration) }
       if case .block(let index) = piece { balance(index, observations) }
-      if let calibration, options.observer != .extremes, options.hasStaticRanges { count(piece, calibration, observations) }
+      if let calibration, options.observer != .extremes, options.hasStaticRanges { try count(piece, calibration, observations) }
       for number in numbers {
         if let plan = plans[number] {
           try replace(number, plan, observations[number - numbers.lowerBound])
@@ -160,7 +160,7 @@ final class Quantizer {
       observations.append(observation)
     }
     let first = source.numbers(of: piece).lowerBound
-    run.run(piece, isRepeated: options.observer != .extremes && options.hasStaticRanges) { [self] step, number, linear, rows, x in
+    try run.run(piece, isRepeated: options.observer != .extremes && options.hasStaticRanges) { [self] step, number, linear, rows, x in
       let observation = observations[number - first]
       observation.activations?.widen(x, rows: rows, bin: bin(step), pool)
       observation.moments?.add(x, rows: rows, run.session.executor)
@@ -169,9 +169,9 @@ final class Quantizer {
   }
 
   /// The second pass, for observers that count values.
-  private func count(_ piece: Piece, _ run: CalibrationRun, _ observations: [Observation]) {
+  private func count(_ piece: Piece, _ run: CalibrationRun, _ observations: [Observation]) throws(DitqError) {
     let first = source.numbers(of: piece).lowerBound
-    run.run(piece) { [self] step, number, linear, rows, x in
+    try run.run(piece) { [self] step, number, linear, rows, x in
       observations[number - first].activations?.count(
         x, rows: rows, bin: bin(step), foldings[number].balance?.inputFactors, pool)
     }

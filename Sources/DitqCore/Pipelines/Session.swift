@@ -45,7 +45,7 @@ package final class Session {
   let byteCount: Int
   private let memory: Block?
   private let oneCall = OneCall()
-  private let isCancelled = Atomic<Bool>(false)
+  let cancellation: Cancellation
   /// Of the last call.
   var timings: Timings
 
@@ -83,16 +83,17 @@ package final class Session {
     var arena = Arena(start)
     let kernels = plan.instructionSet.kernels
     workspace = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(kernels.tile_rows))
-    executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch)
+    cancellation = Cancellation()
+    executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch, cancellation: cancellation)
     (self.model, self.byteCount, self.memory) = (model, byteCount, memory)
     (instructionSet, batchLimit) = (plan.instructionSet, plan.batchLimit)
     schedule = NoiseSchedule(model.sampling)
     timings = Timings()
   }
 
-  /// Ends the call in progress soon. Does nothing on an idle session, because each call starts by clearing this flag.
+  /// Ends the call in progress soon. Does nothing on an idle session, because each call begins by forgetting what was asked.
   @export(interface)
-  package func cancel() { isCancelled.store(true, ordering: .relaxed) }
+  package func cancel() { cancellation.ask() }
 
   /// Runs a call; refuses a second one at the same time.
   func exclusively(_ body: () throws(DitqError) -> Void) throws(DitqError) {
@@ -101,12 +102,8 @@ package final class Session {
     guard executor.pool.hasItsThreads else {
       throw DitqError(.unsupported, "session: it was made before a fork, and its threads are not in this process; make one here")
     }
-    isCancelled.store(false, ordering: .relaxed)
+    cancellation.forget()
     try body()
-  }
-
-  func checkpoint() throws(DitqError) {
-    if isCancelled.load(ordering: .relaxed) { throw DitqError(.cancelled, "the call was cancelled") }
   }
 }
 

@@ -100,7 +100,6 @@ extension IntegerWeights {
 
   /// Quantizes and packs panel `index` of a matrix [outputs, inputs], spreading errors where `spreading` is given. Answers with the first row that
   /// has a weight too large, or none that is a number: then nothing is written.
-  @discardableResult
   func fillPanel(
     _ index: Int, from matrix: FoldedMatrix, _ format: WeightFormat, _ spreading: ErrorSpreading?, _ room: PanelRoom,
     _ kernels: ditqk_kernels

@@ -33,9 +33,11 @@ struct DDPMStep {
     }
   }
 
-  /// √exp(log variance). Careful: the network's share is not clamped, so that it may be anything, and exp has bounds; NaN gives 0.
+  /// √exp(log variance). Careful: the network's share is not clamped, so that it may be anything, and exp has bounds. NaN stays what it is, for
+  /// whoever looks at the latents.
   private static func deviation(logVariance: Double) -> Double {
     let half = logVariance / 2
+    guard !half.isNaN else { return half }
     return half > -700 ? exponential(half < 700 ? half : 700) : 0
   }
 }

@@ -24,20 +24,23 @@ struct ImageStates {
   }
 
   /// Before the first step: the latents that are given, else those of the seed.
-  func begin(_ image: Int, seed: UInt64, noise: UnsafePointer<Float>?, _ random: RandomNumbers) {
+  func begin(_ image: Int, seed: UInt64, noise: UnsafePointer<Float>?, _ random: RandomNumbers, _ cancellation: Cancellation?) {
     let target = latents + image * latentCount
     seeds[image] = seed
     _ = TorchGenerator(seed: seed, in: generators + image)
-    fillNoise(target, image, draw: 0, random)
+    fillNoise(target, image, draw: 0, random, cancellation)
+    if cancellation?.isAsked == true { return }
     if let noise { target.update(from: noise, count: latentCount) }
     (origins + image * latentCount).update(repeating: 0, count: latentCount)
   }
 
   /// The noise of a draw: 0 for the first latents, 1 + s for step s. Draws of torch follow each other.
-  func fillNoise(_ values: UnsafeMutablePointer<Float>, _ image: Int, draw: Int, _ random: RandomNumbers) {
+  func fillNoise(
+    _ values: UnsafeMutablePointer<Float>, _ image: Int, draw: Int, _ random: RandomNumbers, _ cancellation: Cancellation?
+  ) {
     switch random {
-    case .torch: TorchGenerator(resuming: generators + image).fillNormal(values, count: latentCount)
-    case .philox: Philox.fillNormal(values, count: latentCount, seed: seeds[image], draw: draw)
+    case .torch: TorchGenerator(resuming: generators + image).fillNormal(values, count: latentCount, cancellation)
+    case .philox: Philox.fillNormal(values, count: latentCount, seed: seeds[image], draw: draw, cancellation)
     }
   }
 

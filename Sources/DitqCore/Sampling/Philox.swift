@@ -18,8 +18,12 @@ enum Philox {
     return c
   }
 
-  static func fillNormal(_ values: UnsafeMutablePointer<Float>, count: Int, seed: UInt64, draw: Int) {
+  /// Left undone where the call is cancelled.
+  static func fillNormal(
+    _ values: UnsafeMutablePointer<Float>, count: Int, seed: UInt64, draw: Int, _ cancellation: Cancellation? = nil
+  ) {
     for start in stride(from: 0, to: count, by: 4) {
+      if cancellation?.isAsked == true { return }
       let block = UInt64(start / 4), draw = UInt64(draw)
       let bits = Philox.block([low(block), high(block), low(draw), high(draw)], key: [low(seed), high(seed)])
       for pair in 0..<2 where start + 2 * pair < count {

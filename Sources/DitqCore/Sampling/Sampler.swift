@@ -15,6 +15,14 @@ struct SampledImage {
   /// Standard normals; nil for a sampler that draws none.
   let noise: UnsafePointer<Float>?
   let count: Int
+
+  /// Some of its values.
+  subscript(range: Range<Int>) -> SampledImage {
+    let first = range.lowerBound
+    return SampledImage(
+      x: x + first, origin: origin + first, prediction: prediction + first, variance: variance.map { $0 + first },
+      noise: noise.map { $0 + first }, count: range.count)
+  }
 }
 
 /// Where a step stands in its run.

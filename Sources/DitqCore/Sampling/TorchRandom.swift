@@ -45,18 +45,25 @@ struct TorchGenerator {
   }
 
   /// torch.randn(count): below 16 values pairs of doubles, one kept for the next call; from 16 on blocks of 16 floats, and where count is
-  /// no multiple of 16 the last 16 are drawn anew.
-  func fillNormal(_ values: UnsafeMutablePointer<Float>, count: Int) {
+  /// no multiple of 16 the last 16 are drawn anew. Left undone where the call is cancelled.
+  func fillNormal(_ values: UnsafeMutablePointer<Float>, count: Int, _ cancellation: Cancellation? = nil) {
     guard count >= 16 else {
       for i in 0..<count { values[i] = Float(nextNormal()) }
       return
     }
-    for i in 0..<count { values[i] = nextUniform() }
-    for start in stride(from: 0, through: count - 16, by: 16) { TorchGenerator.boxMuller(values + start) }
+    for start in stride(from: 0, through: count - 16, by: 16) {
+      if cancellation?.isAsked == true { return }
+      fillBlock(values + start)
+    }
     guard count % 16 != 0 else { return }
-    let tail = values + count - 16
-    for i in 0..<16 { tail[i] = nextUniform() }
-    TorchGenerator.boxMuller(tail)
+    // What torch draws for the values past the last whole block, and then draws anew.
+    for _ in 0..<count % 16 { _ = nextUniform() }
+    fillBlock(values + count - 16)
+  }
+
+  private func fillBlock(_ values: UnsafeMutablePointer<Float>) {
+    for i in 0..<16 { values[i] = nextUniform() }
+    TorchGenerator.boxMuller(values)
   }
 
   /// In [0, 1), 24 bits.

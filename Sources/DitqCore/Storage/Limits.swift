@@ -31,4 +31,6 @@ enum Limit {
   static let mlpSize = 1...1_048_576
   static let classes = 1...10_000_000
   static let tokens = 1...65536
+  // Pixels of the latents that a decoder, whose attention is over all of them, is given.
+  static let decoderTokens = 1...65536
 }
