@@ -300,6 +300,37 @@ def test_a_run_of_another_model_is_refused(models, saved, model):
         assert restored(quantized, saved)[0] == INVALID_ARGUMENT, "in integers the result would not be the same to the bit"
 
 
+# ---- What a run is does not change with the model that takes its steps ----
+
+
+def test_a_step_by_a_model_that_records_another_sampler_is_the_same():
+    """The sampler that DITQ_SAMPLER_AUTO means is the one of the model that the run was made with; it was asked of each step's model anew, and of the one
+    that saved: three different pictures (issue 17.11)."""
+    with official_as({"sampler": "ddim"}) as made, official_as({"sampler": "dpmpp_2m"}) as other, official_as({"sampler": "ddpm"}) as third:
+        with made.session() as s, other.session() as elsewhere, third.session() as beyond, ditq.Run(made, LABELS, SEEDS, steps=4) as run:
+            expected = s.denoise(LABELS, SEEDS, steps=4)
+            assert not np.array_equal(expected, elsewhere.denoise(LABELS, SEEDS, steps=4)), "their samplers differ"
+            run.step(elsewhere)
+            saved = run.save()
+            with ditq.Run(third, saved=saved) as resumed:
+                assert resumed.save() == saved
+                resumed.step(elsewhere), resumed.step(s)
+                assert np.array_equal(resumed.finish(beyond).latents(3)[0], expected)
+            assert np.array_equal(run.finish(beyond).latents()[0], expected)
+
+
+def test_an_early_record_leaves_the_guided_channels_to_the_model(models):
+    """They were written as 0 where the options had 0."""
+    with models["epsilon"].session() as s, ditq.Run(models["epsilon"], LABELS, SEEDS, **options("ddpm")) as run:
+        run.step(s)
+        saved = run.save()
+        assert struct.unpack_from("<Q", saved, 112) == (3,), "those of the official code"
+        expected = run.finish(s).latents()[0]
+        with ditq.Run(models["epsilon"], saved=forged(saved, 112, "Q", 0)) as resumed:
+            assert resumed.save() == saved
+            assert np.array_equal(resumed.finish(s).latents(3)[0], expected)
+
+
 # ---- Arguments ----
 
 

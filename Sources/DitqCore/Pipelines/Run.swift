@@ -1,12 +1,14 @@
 // Run: a denoising under way, taken step by step with any session of its model. It keeps its images twice: a step reads one set and writes
-// the other, and they change places when it is complete, so that a step which was cancelled can be taken again. Allocates when it is made.
+// the other, and they change places when it is complete, so that a step which was cancelled can be taken again. What options leave to the model
+// is settled when the run is made: the model of the session that takes a step lends its network, and nothing else of it counts. Allocates when
+// it is made.
 
 package final class Run {
   package let model: Model
   package let count: Int
   private(set) var stepsTaken = 0
   let fingerprint: SIMD8<UInt32>
-  /// As asked for, without the noise, which the latents have become.
+  /// As asked for, with the model's own choices in them, and without the noise, which the latents have become.
   let options: GenerateOptions
   let labels: UnsafeMutablePointer<Int32>
   /// Between two steps, and what the next one writes.
@@ -23,7 +25,10 @@ package final class Run {
     try self.init(model, options, count: request.count)
     try model.check(request, options)
     labels.update(from: request.labels, count: count)
-    images.begin(request, options, 0..<count)
+    images.begin(request, options, 0..<count, nil)
+    // The copies too, as the host's memory may have changed.
+    try model.check(labels: labels, count: count)
+    if options.noise != nil { try checkFinite("noise", images.latents, count * model.config.latentCount) }
   }
 
   /// Room for so many images, to be filled in. A convenience initializer, as there may be none: see Block.
@@ -39,9 +44,7 @@ package final class Run {
     var arena = Arena(memory.start)
     (labels, images, next) = Run.reserve(&arena, model, count)
     (self.model, self.count, self.stepsTaken, fingerprint) = (model, count, stepsTaken, model.fingerprint)
-    var kept = options
-    kept.noise = nil
-    self.options = kept
+    self.options = model.settled(options)
   }
 
   private typealias Memory = (labels: UnsafeMutablePointer<Int32>, images: ImageStates, next: ImageStates)
@@ -86,6 +89,13 @@ package final class Run {
 }
 
 extension Model {
+  /// What options mean with this model, whatever another's would be.
+  fileprivate func settled(_ options: GenerateOptions) -> GenerateOptions {
+    var settled = options
+    (settled.sampler, settled.guidanceChannels, settled.noise) = (sampler(options).rawValue, guidedChannels(options), nil)
+    return settled
+  }
+
   /// SHA-256 of all that makes two models unable to go on with each other's runs, but for the weights themselves.
   var fingerprint: SIMD8<UInt32> {
     let c = config, s = sampling

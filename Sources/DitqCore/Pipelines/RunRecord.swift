@@ -4,7 +4,7 @@
 //   0    "DITQRUN" and a zero byte             88   guidance_scale, f64
 //   8    version of the format, 1              96   guidance_begin, f64
 //   16   bytes of the whole record             104  guidance_end, f64
-//   24   fingerprint of the model, 32 bytes    112  guidance_channels, 0 = by the model
+//   24   fingerprint of the model, 32 bytes    112  guidance_channels; 0 in early records: by the model
 //   56   sampler, 1 … 4, never "automatic"     120  eta, f64
 //   64   steps                                 128  images
 //   72   steps taken                           136  latent values of an image, L
@@ -89,7 +89,7 @@ private struct RunHeader {
     fingerprint = run.fingerprint
     (images, latentCount) = (UInt64(run.count), UInt64(run.images.latentCount))
     byteCount = UInt64(RunHeader.byteCount + run.count * RunHeader.imageBytes(run.images.latentCount) + RunHeader.checksumBytes)
-    sampler = UInt64(run.model.sampler(options).rawValue)
+    sampler = UInt64(options.sampler)
     (steps, stepsTaken, random) = (UInt64(options.steps), UInt64(run.stepsTaken), UInt64(options.randomNumbers.rawValue))
     (guidanceScale, guidanceChannels) = (options.guidanceScale.bitPattern, UInt64(options.guidanceChannels))
     (guidanceBegin, guidanceEnd, eta) = (options.guidanceBegin.bitPattern, options.guidanceEnd.bitPattern, options.eta.bitPattern)
