@@ -75,16 +75,16 @@ def philox_normals(seed, draw, shape):
 
 
 def guided(session, x, t, label, scale):
-    """(the prediction guided on the first three channels, the rest of the output) in float64."""
+    """(the prediction guided, the rest of the output) in float64."""
     null, channels = session.model.info.class_count, x.shape[1]
     official = session.model.json()["compatibility"] == "official"
     learned = session.model.json()["architecture"]["output_channels"]
     out = session.predict(np.concatenate([x, x]).astype(np.float32), [t, t], [label, null], channels=learned).astype(np.float64)
     mine, none = out[:1], out[1:]
-    prediction = mine[:, :channels].copy()
-    some = slice(0, 3 if official else channels)
-    prediction[:, some] = none[:, some] + scale * (mine[:, some] - none[:, some])
-    return prediction, mine[:, channels:] if learned > channels else None
+    some = slice(0, 3 if official else channels)  # of all that the network puts out: forward_with_cfg's model_out[:, :3]
+    mixed = mine.copy()
+    mixed[:, some] = none[:, some] + scale * (mine[:, some] - none[:, some])
+    return mixed[:, :channels], mixed[:, channels:] if learned > channels else None
 
 
 def ddpm(session, x, t, next_t, label, scale, noise, fixed="large"):
@@ -125,6 +125,36 @@ def test_ddpm_is_its_formula_with_the_variance_that_was_learned_or_fixed(channel
         for i in range(8):
             mean, sigma, _ = ddpm(s, x[i], times[i], times[i + 1], 2, 2.0, None, "large" if compatibility == "official" else "small")
             assert distance(x[i + 1], mean + sigma * philox_normals(11, 1 + i, s.latent_shape)) <= 1e-5, i
+
+
+def of_few_channels(channels):
+    """official-a with fewer channels of latents, and a learned variance for each."""
+    tensors = dict(safetensors_io.read(FIXTURES / "official-a/model.safetensors"))
+    tensors["x_embedder.proj.weight"] = np.ascontiguousarray(tensors["x_embedder.proj.weight"][:, :channels])
+    for name in ("final_layer.linear.weight", "final_layer.linear.bias"):
+        w = tensors[name]
+        w = w.reshape(4, 2, 4, *w.shape[1:])[:, :, :channels]
+        tensors[name] = np.ascontiguousarray(w.reshape(8 * channels, *w.shape[3:]))
+    return ditq.Model(safetensors_io.encode(tensors, {"ditq.config": json.dumps({"head_count": 2})}))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_guidance_of_the_public_code_reaches_the_variance_where_there_are_few_channels(channels):
+    with of_few_channels(channels) as model, model.session() as s:
+        assert model.latent_shape[0] == channels
+        x, times = taken(s, sampler=SAMPLER_DDPM), respaced(8)
+        for i in range(8):
+            mean, sigma, _ = ddpm(s, x[i], times[i], times[i + 1], 2, 2.0, None)
+            assert distance(x[i + 1], mean + sigma * philox_normals(11, 1 + i, s.latent_shape)) <= 1e-5, i
+        explicit = taken(s, sampler=SAMPLER_DDPM, guidance_channels=min(3, 2 * channels))
+        assert all(np.array_equal(a, b) for a, b in zip(x, explicit))
+        with pytest.raises(ditq.DitqFailure) as failure:
+            taken(s, sampler=SAMPLER_DDPM, guidance_channels=4)
+        assert failure.value.status == INVALID_ARGUMENT and f"0 to {min(3, 2 * channels)} expected" in failure.value.message
+        with ditq.Run(model, [2], [11], steps=3, sampler=SAMPLER_DDPM) as run:
+            run.step(s)
+            with ditq.Run(model, saved=run.save()) as resumed:
+                assert np.array_equal(resumed.finish(s).latents(1)[0], run.finish(s).latents()[0])
 
 
 @pytest.mark.parametrize("name, eta", [("official-a", 0.0), ("official-a", 1.0), ("diffusers-b", 0.3)])

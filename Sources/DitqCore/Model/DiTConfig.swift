@@ -43,9 +43,9 @@ package struct DiTConfig {
   var patchOutputs: Int { outputChannels * patchSize * patchSize }
   package var latentCount: Int { channels * latentSize * latentSize }
   package var outputCount: Int { outputChannels * latentSize * latentSize }
-  /// Channels that guidance acts on where the caller does not say: the official code guides the first three, a leftover that its published
-  /// numbers depend on.
-  var guidedChannels: Int { compatibility == .official ? min(3, channels) : channels }
+  /// Channels that guidance acts on where the caller does not say: the official code guides the first three that the network puts out, a
+  /// leftover that its published numbers depend on. With fewer channels of latents a learned variance is among them.
+  var guidedChannels: Int { compatibility == .official ? min(3, outputChannels) : channels }
 
   func inputs(of layer: BlockLayer) -> Int { layer == .fc2 ? mlpSize : hiddenSize }
 
