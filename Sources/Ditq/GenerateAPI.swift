@@ -25,9 +25,9 @@ public func ditq_generate(
   answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let pixels = try required(pixels, "pixels")
-    if let each = session.model.imageCount { try checkRoom(pixels_size, "pixels_size", count: request.count, each: each, width: 1) }
+    let room = try room(pixels, pixels_size, "pixels_size", count: request.count, each: session.model.imageCount)
     let (values, progress) = try generateOptions(options)
-    try session.generate(request, values, pixels: pixels) { progress.tell($0, $1, $2, $3, $4) }
+    try session.generate(request, values, pixels: room) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
 
@@ -40,9 +40,9 @@ public func ditq_denoise(
   answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
     let latents = try required(latents, "latents")
-    try checkRoom(latents_size, "latents_size", count: request.count, each: session.model.config.latentCount, width: 4)
+    let room = try room(latents, latents_size, "latents_size", count: request.count, each: session.model.config.latentCount)
     let (values, progress) = try generateOptions(options)
-    try session.denoise(request, values, latents: latents) { progress.tell($0, $1, $2, $3, $4) }
+    try session.denoise(request, values, latents: room) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
 
@@ -53,9 +53,9 @@ public func ditq_decode(
 ) -> ditq_status {
   answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), latents = try required(latents, "latents")
-    let pixels = try required(pixels, "pixels"), count = try latentCount(count, session)
-    if let each = session.model.imageCount { try checkRoom(pixels_size, "pixels_size", count: count, each: each, width: 1) }
-    try session.decode(latents, count: count, pixels: pixels)
+    let pixels = try required(pixels, "pixels"), images = try hostLatents(latents, count, session)
+    let room = try room(pixels, pixels_size, "pixels_size", count: count, each: session.model.imageCount)
+    try session.decode(images, count: count, pixels: room)
   }
 }
 
@@ -66,9 +66,9 @@ public func ditq_decode_float(
 ) -> ditq_status {
   answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), latents = try required(latents, "latents")
-    let values = try required(values, "values"), count = try latentCount(count, session)
-    if let each = session.model.imageCount { try checkRoom(values_size, "values_size", count: count, each: each, width: 4) }
-    try session.decode(latents, count: count, values: values)
+    let values = try required(values, "values"), images = try hostLatents(latents, count, session)
+    let room = try room(values, values_size, "values_size", count: count, each: session.model.imageCount)
+    try session.decode(images, count: count, values: room)
   }
 }
 
@@ -80,9 +80,9 @@ public func ditq_predict(
   answer(error, allocating: .nothing) { () throws(DitqError) in
     let session = try object(session, Session.self, "session"), x = try required(x, "x")
     let timesteps = try required(timesteps, "timesteps"), labels = try required(labels, "labels")
-    let output = try required(output, "output"), count = try latentCount(count, session)
-    try checkRoom(output_size, "output_size", count: count, each: session.model.config.outputCount, width: 4)
-    try session.predict(x: x, timesteps: timesteps, labels: labels, count: count, output: output)
+    let output = try required(output, "output"), images = try hostLatents(x, count, session)
+    let room = try room(output, output_size, "output_size", count: count, each: session.model.config.outputCount)
+    try session.predict(x: images, timesteps: timesteps, labels: labels, count: count, output: room)
   }
 }
 
@@ -92,11 +92,20 @@ func request(_ labels: UnsafePointer<Int32>?, _ seeds: UnsafePointer<UInt64>?, _
   Request(labels: try required(labels, "labels"), seeds: seeds, count: try count(images, "count"))
 }
 
-/// A count of latents whose bytes can be addressed.
-private func latentCount(_ images: Int, _ session: Session) throws(DitqError) -> Int {
-  let images = try count(images, "count")
-  try checkRoom(.max, "count", count: images, each: session.model.config.latentCount, width: 4)
-  return images
+/// The host's latents of so many images, whose bytes can be addressed.
+private func hostLatents(_ start: UnsafePointer<Float>, _ images: Int, _ session: Session) throws(DitqError) -> UnsafeBufferPointer<Float> {
+  let images = try count(images, "count"), each = session.model.config.latentCount
+  try checkRoom(.max, "count", count: images, each: each, width: 4)
+  return UnsafeBufferPointer(start: start, count: images * each)
+}
+
+/// The host's room for what is made, with as many elements as that takes; none where a model makes no pictures, which the core says.
+private func room<T>(
+  _ start: UnsafeMutablePointer<T>, _ size: Int, _ name: String, count: Int, each: Int?
+) throws(DitqError) -> UnsafeMutableBufferPointer<T> {
+  guard let each else { return UnsafeMutableBufferPointer(start: start, count: 0) }
+  try checkRoom(size, name, count: count, each: each, width: MemoryLayout<T>.size)
+  return UnsafeMutableBufferPointer(start: start, count: count * each)
 }
 
 func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {

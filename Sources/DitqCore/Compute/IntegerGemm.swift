@@ -105,7 +105,7 @@ struct QuantizedRows {
 
 extension Executor {
   /// Quantizes rows by the ranges of their bins, or each by its own. Scratch: `modulationScratch`, where they are modulated.
-  func quantize(_ source: RowSource, by ranges: UnsafePointer<ActivationRange>?, _ bins: RowBins?, into packed: QuantizedRows) {
+  func quantize(_ source: RowSource, by ranges: UnsafeBufferPointer<ActivationRange>?, _ bins: RowBins?, into packed: QuantizedRows) {
     pool.run(
       QuantizeJob(
         source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch,
@@ -124,10 +124,10 @@ extension Executor {
   /// The same into the rows of a GEMM to come, whose ranges are given: nothing waits for a look at all of them.
   func gemm(
     _ x: QuantizedRows, _ weights: IntegerWeights, bias: UnsafePointer<Float>?, into next: QuantizedRows,
-    by ranges: UnsafePointer<ActivationRange>, _ bins: RowBins, _ epilogue: Epilogue
+    by ranges: UnsafeBufferPointer<ActivationRange>, _ bins: RowBins, _ epilogue: Epilogue
   ) {
     for row in 0..<next.rows {
-      let range = ranges[bins.bin(ofRow: row)]
+      let range = ranges[held: bins.bin(ofRow: row)]
       (next.scales[row], next.zeros[row]) = (range.scale, range.zero)
     }
     gemm(x, weights, ditqk_output(next, weights.outputs, bias: bias, epilogue))
@@ -176,7 +176,7 @@ extension IntegerWeights {
 private struct QuantizeJob: ParallelJob {
   let source: RowSource
   /// By bin; nil: each row's own.
-  let ranges: UnsafePointer<ActivationRange>?
+  let ranges: UnsafeBufferPointer<ActivationRange>?
   let bins: RowBins?
   let packed: QuantizedRows
   let kernels: ditqk_kernels
@@ -222,7 +222,7 @@ private struct QuantizeJob: ParallelJob {
     let scales = packed.scales + first, zeros = packed.zeros + first
     if let ranges {
       for row in 0..<count {
-        let range = ranges[bins?.bin(ofRow: first + row) ?? 0]
+        let range = ranges[held: bins?.bin(ofRow: first + row) ?? 0]
         (scales[row], zeros[row]) = (range.scale, range.zero)
       }
     } else if let extremes = source.extremes {

@@ -17,7 +17,7 @@ struct Linear {
     /// 8 bits, each row by its own range.
     case ownRange
     /// 8 bits by given ranges, one for each bin of timesteps.
-    case ranges(UnsafePointer<ActivationRange>)
+    case ranges(UnsafeBufferPointer<ActivationRange>)
   }
   let weights: Weights
   let outputs: Int
@@ -34,7 +34,7 @@ extension Linear {
   var integers: IntegerWeights? { if case .integers(let weights) = weights { weights } else { nil } }
 
   /// nil where they are not given.
-  var ranges: UnsafePointer<ActivationRange>? { if case .ranges(let ranges) = activations { ranges } else { nil } }
+  var ranges: UnsafeBufferPointer<ActivationRange>? { if case .ranges(let ranges) = activations { ranges } else { nil } }
 
   var takesOwnRanges: Bool { if case .ownRange = activations { true } else { false } }
 

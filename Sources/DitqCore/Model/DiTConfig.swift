@@ -85,6 +85,9 @@ package struct DiTConfig {
       throw DitqError(.unsupported, "sample size: a multiple of the patch size \(patchSize) expected, \(latentSize) found")
     }
     try check("tokens", tokenCount, Limit.tokens)
+    guard !isPixelSpace || channels == 1 || channels == 3 else {
+      throw DitqError(.unsupported, "pixel_space: 1 or 3 channels expected, \(channels) found")
+    }
     guard outputChannels == channels || outputChannels == 2 * channels else {
       throw DitqError(.unsupported, "output channels: \(channels) or \(2 * channels) expected, \(outputChannels) found")
     }

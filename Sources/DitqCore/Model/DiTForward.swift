@@ -39,8 +39,9 @@ struct DiTForward {
 
   private func embedPatches(_ x: UnsafePointer<Float>, inputs: Int, images: Int) {
     let tokens = config.tokenCount, width = config.hiddenSize, w = workspace
+    let positions = weights.positions.part(0, tokens * width).baseAddress!
     for input in 0..<inputs { cutPatches(x + input * config.latentCount, into: w.attended + input * tokens * config.patchInputs) }
-    for input in 0..<inputs { executor.move(tokens * width, from: weights.positions, to: w.stream + input * tokens * width) }
+    for input in 0..<inputs { executor.move(tokens * width, from: positions, to: w.stream + input * tokens * width) }
     apply(0, weights.patchEmbedding, to: .plain(w.attended, stride: config.patchInputs), inputs, into: w.stream, Epilogue(accumulate: true))
     for copy in stride(from: inputs, to: images, by: inputs) {
       executor.move(inputs * tokens * width, from: w.stream, to: w.stream + copy * tokens * width)

@@ -56,7 +56,7 @@ struct DiTWeights {
   /// x_embedder.proj, a convolution whose kernel is its stride: [hidden, channels · patch · patch].
   private(set) var patchEmbedding: Linear
   /// [tokens, hidden].
-  let positions: UnsafePointer<Float>
+  let positions: UnsafeBufferPointer<Float>
   private(set) var timestepIn: Linear
   private(set) var timestepOut: Linear
   /// [classes + 1, hidden]; the last row is "no class".
@@ -178,10 +178,13 @@ struct DiTWeights {
   /// The table that the file has, or else the one that the public code computes.
   private static func positions(
     _ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout
-  ) throws(DitqError) -> UnsafePointer<Float> {
-    let name = layout.names(of: "pos_embed")[0]
-    if loader.contains(name) { return try loader.floats(name, shape: [1, config.tokenCount, config.hiddenSize]) }
-    return loader.computed(config.tokenCount * config.hiddenSize) { fillPositions($0, grid: config.gridSize, width: config.hiddenSize) }
+  ) throws(DitqError) -> UnsafeBufferPointer<Float> {
+    let name = layout.names(of: "pos_embed")[0], count = config.tokenCount * config.hiddenSize
+    let values =
+      loader.contains(name)
+      ? try loader.floats(name, shape: [1, config.tokenCount, config.hiddenSize])
+      : loader.computed(count) { fillPositions($0, grid: config.gridSize, width: config.hiddenSize) }
+    return UnsafeBufferPointer(start: values, count: count)
   }
 }
 

@@ -10,8 +10,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
   try index.require("_class_name", "DiTPipeline")
   let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
-  let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"), latentChannels: config.channels)
-  try vae.check(latentSize: config.latentSize)
+  let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"))
   let sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
   let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
 
@@ -23,7 +22,7 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
     let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model", options.allocator)
     return try LoadedDecoder(tensors, vae, PackedLayers(), options.allocator)
   }
-  return Model(
+  return try Model(
     config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
     source: "diffusers directory")
 }
@@ -60,8 +59,7 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : Float(epsilon), isPixelSpace: false)
 }
 
-/// `latentChannels` is what the transformer has, where that is known.
-func vaeConfig(_ settings: Settings, latentChannels: Int?) throws(DitqError) -> VAEConfig {
+func vaeConfig(_ settings: Settings) throws(DitqError) -> VAEConfig {
   guard ditqk_decodes() != 0 else {
     throw DitqError(.unsupported, settings.name + ": none expected in this build, which has no code for it, one found")
   }
@@ -89,10 +87,6 @@ func vaeConfig(_ settings: Settings, latentChannels: Int?) throws(DitqError) -> 
     throw settings.wrong("up_block_types", "\"UpDecoderBlock2D\"", block)
   }
   let latents = try settings.integer("latent_channels", in: 1...1024, default: 4)
-  if let latentChannels, latents != latentChannels {
-    throw settings.wrong(
-      "latent_channels", "\(latentChannels), as the transformer's in_channels,", settings.value("latent_channels"), .malformed)
-  }
   let imageChannels = try settings.integer("out_channels", in: 1...4, default: 3)
   guard imageChannels == 1 || imageChannels == 3 else { throw settings.wrong("out_channels", "1 or 3", settings.value("out_channels")) }
   return VAEConfig(

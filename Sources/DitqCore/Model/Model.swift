@@ -1,4 +1,5 @@
-// Model: everything that was opened, immutable, shared by any number of sessions. What opens it is a reader, one file a layout.
+// Model: everything that was opened, immutable, shared by any number of sessions. What opens it is a reader, one file a layout. Its parts fit
+// each other: see ModelCheck.swift.
 
 import CKernels
 
@@ -25,29 +26,43 @@ package final class Model {
   /// Memory that was filled from them, kept alive.
   private let blocks: [Block]
 
-  init(
+  /// What a reader opened. Refuses parts that do not fit each other. A convenience initializer: see Block.
+  convenience init(
     config: DiTConfig, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
     decoder: LoadedDecoder?, source: String, calibration: String? = nil
-  ) {
-    self.calibration = calibration
-    (self.config, self.sampling, self.classNames, self.source) = (config, sampling, classNames, source)
-    (dit, ownDecoder) = (transformer.weights, decoder?.decoder)
-    tensors = [transformer.tensors] + (decoder.map { [$0.tensors] } ?? [])
-    blocks = [transformer.block] + (decoder.map { [$0.block] } ?? [])
-    parameterCount = transformer.parameterCount + (decoder?.parameterCount ?? 0)
-    transformerByteCount = transformer.byteCount
-    decoderByteCount = decoder?.byteCount ?? 0
+  ) throws(DitqError) {
+    let parts = ModelParts(
+      config: config, sampling: sampling, classNames: classNames, transformer: transformer.weights, decoder: decoder?.decoder)
+    try parts.check()
+    self.init(
+      parts, source: source, calibration: calibration, parameterCount: transformer.parameterCount + (decoder?.parameterCount ?? 0),
+      byteCounts: (transformer.byteCount, decoder?.byteCount ?? 0), tensors: [transformer.tensors] + (decoder.map { [$0.tensors] } ?? []),
+      blocks: [transformer.block] + (decoder.map { [$0.block] } ?? []))
   }
 
   /// A model with other weights, which stand in `memory` or where those of `source` do.
-  init(_ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], calibration: String) {
-    self.calibration = calibration
-    (config, sampling, classNames, self.source) = (source.config, source.sampling, source.classNames, source.source)
-    (dit, ownDecoder, parameterCount) = (weights, decoder, source.parameterCount)
-    decoderByteCount = source.decoderByteCount + (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
-    transformerByteCount = weights.byteCount(config)
-    tensors = source.tensors
-    blocks = source.blocks + memory
+  convenience init(
+    _ source: Model, weights: DiTWeights, decoder: VAEDecoder?, in memory: [Block], calibration: String
+  ) throws(DitqError) {
+    let parts = ModelParts(
+      config: source.config, sampling: source.sampling, classNames: source.classNames, transformer: weights, decoder: decoder)
+    try parts.check()
+    let growth = (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
+    self.init(
+      parts, source: source.source, calibration: calibration, parameterCount: source.parameterCount,
+      byteCounts: (weights.byteCount(source.config), source.decoderByteCount + growth), tensors: source.tensors,
+      blocks: source.blocks + memory)
+  }
+
+  /// Of parts that were checked.
+  private init(
+    _ parts: ModelParts, source: String, calibration: String?, parameterCount: Int, byteCounts: (transformer: Int, decoder: Int),
+    tensors: [TensorCollection], blocks: [Block]
+  ) {
+    (config, sampling, classNames, dit, ownDecoder) = (parts.config, parts.sampling, parts.classNames, parts.transformer, parts.decoder)
+    (self.source, self.calibration, self.parameterCount) = (source, calibration, parameterCount)
+    (transformerByteCount, decoderByteCount) = byteCounts
+    (self.tensors, self.blocks) = (tensors, blocks)
   }
 
   /// What was read of mapped files need not stay in memory.
@@ -68,59 +83,5 @@ package final class Model {
   package var imageCount: Int? {
     guard let size = imageSize, let channels = imageChannels else { return nil }
     return size * size * channels
-  }
-}
-
-/// A transformer with what keeps it in memory.
-struct LoadedTransformer {
-  let weights: DiTWeights
-  let tensors: TensorCollection
-  let block: Block
-  let parameterCount: Int
-  let byteCount: Int
-
-  init(
-    _ tensors: TensorCollection, _ config: DiTConfig, _ layout: CheckpointLayout, _ packed: PackedLayers, _ allocator: Allocator
-  ) throws(DitqError) {
-    try config.check()
-    self.tensors = tensors
-    (weights, block) = try ParameterLoader.load(tensors, packed, allocator) { loader throws(DitqError) in
-      try DiTWeights(&loader, config, layout)
-    }
-    parameterCount = weights.parameterCount(config)
-    byteCount = weights.byteCount(config)
-  }
-}
-
-/// A decoder with what keeps it in memory.
-struct LoadedDecoder {
-  let decoder: VAEDecoder
-  let tensors: TensorCollection
-  let block: Block
-  let parameterCount: Int
-  let byteCount: Int
-
-  init(
-    _ tensors: TensorCollection, _ config: VAEConfig, _ packed: PackedLayers, _ allocator: Allocator
-  ) throws(DitqError) {
-    self.tensors = tensors
-    (decoder, block) = try ParameterLoader.load(tensors, packed, allocator) { loader throws(DitqError) in
-      try VAEDecoder(&loader, config)
-    }
-    // Float convolutions were copied, so that their weights are in memory once.
-    tensors.forgetPages()
-    // What stands beside packed numbers is no parameter.
-    let integers = decoder.convolutions.filter { $0.convolution.integers != nil }
-    parameterCount =
-      tensors.elementCount { name in VAEDecoder.uses(name) && !integers.contains { name.starts(withBytesOf: $0.name + ".weight") } }
-      + integers.reduce(0) { $0 + $1.convolution.outputs * $1.convolution.depth }
-    byteCount = block.byteCount + integers.reduce(0) { $0 + $1.convolution.byteCount }
-  }
-}
-
-extension TensorCollection {
-  /// Elements of the tensors whose names count.
-  fileprivate func elementCount(where counts: (String) -> Bool) -> Int {
-    tensors.reduce(0) { counts($1.name) ? $0 + $1.elementCount : $0 }
   }
 }

@@ -22,9 +22,6 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions
     outputChannels: output / (patch * patch), latentSize: grid * patch, mlpSize: mlp, classCount: labels[0] - 1,
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : recorded.normEpsilon ?? 1e-5,
     isPixelSpace: recorded.isPixelSpace ?? (channels == 1 || channels == 3))
-  guard !config.isPixelSpace || channels == 1 || channels == 3 else {
-    throw DitqError(.unsupported, "ditq.config: pixel_space: 1 or 3 channels expected, \(channels) found")
-  }
   if let isLearned = recorded.hasLearnedVariance, isLearned != (config.outputChannels == 2 * channels) {
     throw DitqError(
       .malformed,
@@ -36,11 +33,10 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions
   let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
   var decoder: LoadedDecoder?
   if let vae = recorded.decoder {
-    try vae.check(latentSize: config.latentSize)
     decoder = try LoadedDecoder(
       tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }
-  return Model(
+  return try Model(
     config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
     decoder: decoder, source: recorded.isPacked ? "ditq" : checkpoint.source, calibration: recorded.calibration)
 }

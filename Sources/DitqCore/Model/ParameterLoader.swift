@@ -90,7 +90,7 @@ struct ParameterLoader {
     guard contains(name) else { return .ownRange }
     let pairs = try floats(name, shape: [bins, 2])
     let ranges = arena.reserve(ActivationRange.self, bins)
-    guard !isMeasuring else { return .ranges(ranges) }
+    guard !isMeasuring else { return .ranges(UnsafeBufferPointer(start: ranges, count: bins)) }
     for bin in 0..<bins {
       let (scale, zero) = (pairs[2 * bin], pairs[2 * bin + 1])
       guard let range = ActivationRange(scale: scale, zero: zero) else {
@@ -99,7 +99,7 @@ struct ParameterLoader {
       }
       (ranges + bin).initialize(to: range)
     }
-    return .ranges(ranges)
+    return .ranges(UnsafeBufferPointer(start: ranges, count: bins))
   }
 
   /// A packed layer, used where it stands: NAME.weight, .weight.scales, .weight.sums, and of 4 bits .weight.zeros.

@@ -58,7 +58,7 @@ struct RecordedConfig {
     try readClassNames(settings)
     try readSampling(settings)
     if let value = settings.value("decoder") {
-      decoder = try vaeConfig(Settings(value, named: "ditq.config: decoder"), latentChannels: nil)
+      decoder = try vaeConfig(Settings(value, named: "ditq.config: decoder"))
     }
   }
 

@@ -22,14 +22,6 @@ struct VAEConfig {
 
   /// The image is so many times larger than the latents.
   var upscaling: Int { 1 << (blockChannels.count - 1) }
-
-  /// Bounds the work that a few bytes of a file ask for: attention takes the square of its tokens.
-  func check(latentSize: Int) throws(DitqError) {
-    let tokens = latentSize * latentSize
-    guard Limit.decoderTokens.contains(tokens) else {
-      throw DitqError(.unsupported, "decoder: tokens", expected: "1 to " + String(Limit.decoderTokens.upperBound), found: String(tokens))
-    }
-  }
 }
 
 /// A convolution with its name in the file.

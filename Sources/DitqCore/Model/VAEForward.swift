@@ -10,9 +10,12 @@ struct VAEForward {
 
   /// image [H, W, channels], about −1 … 1, of latents [C, S, S] as the transformer leaves them. Ends with DITQ_CANCELLED where that is
   /// asked.
-  func callAsFunction(latents: UnsafePointer<Float>, image: UnsafeMutablePointer<Float>) throws(DitqError) {
+  func callAsFunction(latents: UnsafeBufferPointer<Float>, image: UnsafeMutableBufferPointer<Float>) throws(DitqError) {
+    let config = decoder.config, size = latentSize * config.upscaling
+    precondition(latents.count == config.latentChannels * latentSize * latentSize)
+    precondition(image.count == config.imageChannels * size * size)
     var state = State(size: latentSize, images: workspace.images)
-    unscale(latents, into: state.x)
+    unscale(latents.baseAddress!, into: state.x)
     convolve(state, ConvolutionInput(pixels: state.x), decoder.postQuant, into: state.branch)
     state.turns.takeBranch()
     state.blocks = convolve(state, ConvolutionInput(pixels: state.x), decoder.convIn, into: state.branch)
@@ -32,7 +35,7 @@ struct VAEForward {
       }
     }
     let normal = ConvolutionInput(pixels: state.x, norm: workspace.moments.norm(decoder.normOut, state.blocks, silu: true))
-    convolve(state, normal, decoder.convOut, into: image)
+    convolve(state, normal, decoder.convOut, into: image.baseAddress!)
     // Where a layer was left undone the image is worth nothing.
     try executor.cancellation.check()
   }

@@ -28,7 +28,7 @@ extension Quantizer {
         guard let ranges = linears[number].linear.ranges else { return }
         let bin = weights.bins.number(of: run.timesteps[step])
         shares[number][step].add(
-          x, rows: rows, foldings[number].balance?.inputFactors, ranges[bin], inputs: linears[number].linear.inputs, pool)
+          x, rows: rows, foldings[number].balance?.inputFactors, ranges[held: bin], inputs: linears[number].linear.inputs, pool)
       }
       try progress(stepsTaken + index + 1, stepsTaken + pieces.count)
     }

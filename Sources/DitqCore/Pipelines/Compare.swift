@@ -131,10 +131,11 @@ private final class LockstepRun {
   /// An image of the reference's latents by both decoders, where the model's is quantized.
   func compareDecoders() throws(DitqError) {
     guard model.model.decoder?.isQuantized == true, let count = reference.model.imageCount, count == model.model.imageCount else { return }
-    try reference.decode(reference.workspace.latents, of: 0)
-    try model.decode(reference.workspace.latents, of: 0)
+    let latents = reference.workspace.images.latents(of: 0..<1)
+    try reference.decode(latents, of: 0)
+    try model.decode(latents, of: 0)
     var measure = SignalAndNoise()
-    measure.add(reference.workspace.image, model.workspace.image, count: count)
+    measure.add(reference.workspace.image.baseAddress!, model.workspace.image.baseAddress!, count: count)
     report.decoder = measure
   }
 

@@ -57,7 +57,7 @@ final class DecoderMoments {
     let images = max(2, DecoderMoments.least / (config.latentSize * config.latentSize))
     for image in 0..<images {
       Philox.fillNormal(latents.floats, count: config.latentCount, seed: DecoderMoments.seed, draw: image)
-      try forward(latents: latents.floats, image: session.workspace.image)
+      try forward(latents: UnsafeBufferPointer(start: latents.floats, count: config.latentCount), image: session.workspace.image)
     }
   }
 

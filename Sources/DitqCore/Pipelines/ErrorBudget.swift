@@ -72,7 +72,7 @@ extension Quantizer {
       return (linear, block)
     }
     let plan = LayerPlan(format: WeightFormat(bits: 8, group: 0, method: .round), activationBits: present.activationBits)
-    let ranges = present.ranges.map { ranges in (0..<weights.bins.timesteps.count).map { ranges[$0] } }
+    let ranges = present.ranges.map { Array($0) }
     let (linear, block) = try quantizedLayer(layer, plan, foldings[number], ranges, nil, pool, kernels)
     return (linear, block)
   }

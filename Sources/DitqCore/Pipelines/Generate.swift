@@ -55,15 +55,15 @@ extension Session {
   /// latents [count, C, S, S].
   @export(interface)
   package func denoise(
-    _ request: Request, _ options: GenerateOptions, latents: UnsafeMutablePointer<Float>, progress: Progress
+    _ request: Request, _ options: GenerateOptions, latents: UnsafeMutableBufferPointer<Float>, progress: Progress
   ) throws(DitqError) {
     try model.check(request, options)
     try exclusively { () throws(DitqError) in
-      try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
+      try forEachBatch(request, options, progress) { range throws(DitqError) in
         let count = model.config.latentCount
         for (place, image) in range.enumerated() {
           try cancellation.check()
-          (latents + image * count).update(from: batch + place * count, count: count)
+          _ = latents.part(image * count, count).update(fromContentsOf: workspace.images.latents(of: place..<place + 1))
         }
       }
     }
@@ -72,26 +72,27 @@ extension Session {
   /// pixels [count, height, width, channels].
   @export(interface)
   package func generate(
-    _ request: Request, _ options: GenerateOptions, pixels: UnsafeMutablePointer<UInt8>, progress: Progress
+    _ request: Request, _ options: GenerateOptions, pixels: UnsafeMutableBufferPointer<UInt8>, progress: Progress
   ) throws(DitqError) {
     // First, because the facade holds `count` against the room for pixels, where a model makes any, before labels are read.
     let imageCount = try model.requireImages()
     try model.check(request, options)
     try exclusively { () throws(DitqError) in
       let start = nanoseconds()
-      try forEachBatch(request, options, progress) { batch, range throws(DitqError) in
-        for (index, image) in range.enumerated() {
-          try decodePixels(batch + index * model.config.latentCount, of: image, into: pixels + image * imageCount)
+      try forEachBatch(request, options, progress) { range throws(DitqError) in
+        for (place, image) in range.enumerated() {
+          try decode(workspace.images.latents(of: place..<place + 1), of: image)
+          try round(workspace.image, into: pixels.part(image * imageCount, imageCount))
           try report(progress, .decode, image + 1, request.count, start, nil)
         }
       }
     }
   }
 
-  /// Denoises batch after batch; `finish` is given the latents of each and which images they are.
+  /// Denoises batch after batch; `finish` is told which images have their latents in the workspace.
   private func forEachBatch(
     _ request: Request, _ options: GenerateOptions, _ progress: Progress,
-    _ finish: (UnsafePointer<Float>, Range<Int>) throws(DitqError) -> Void
+    _ finish: (Range<Int>) throws(DitqError) -> Void
   ) throws(DitqError) {
     timings = Timings()
     let start = nanoseconds()
@@ -107,7 +108,7 @@ extension Session {
         try take(step: step, options, guidance, range)
         try report(progress, .denoise, batch * options.steps + step + 1, batches * options.steps, start, workspace.latents)
       }
-      try finish(workspace.latents, range)
+      try finish(range)
     }
   }
 

@@ -69,7 +69,7 @@ final class LayerProbe {
     result.seconds = write(linear, source, rows, session, to: found)
     if let ranges = linear.ranges {
       let bin = Int(session.workspace.transformer.bins[0])
-      result.clipped.add(found.input, rows: rows, nil, ranges[bin], inputs: linear.inputs, session.executor.pool)
+      result.clipped.add(found.input, rows: rows, nil, ranges[held: bin], inputs: linear.inputs, session.executor.pool)
     }
     if let factors = linear.inputFactors {
       for row in 0..<rows { for channel in 0..<linear.inputs { found.input[row * linear.inputs + channel] /= factors[channel] } }

@@ -69,7 +69,7 @@ package final class PackedLinear {
     if format.bits != 32 { linear.activations = .ownRange }
     if let given = activationRange {
       range.initialize(to: ActivationRange(low: given.lowerBound, high: given.upperBound))
-      linear.activations = .ranges(range)
+      linear.activations = .ranges(UnsafeBufferPointer(start: range, count: 1))
     }
     self.linear = linear
   }

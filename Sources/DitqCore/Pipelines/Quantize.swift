@@ -20,7 +20,7 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   try quantizer.quantizeDecoder { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.meetBudget { done, total throws(DitqError) in try tell(.quantize, done, total) }
   try quantizer.checkRanges { done, total throws(DitqError) in try tell(.quantize, done, total) }
-  return quantizer.result
+  return try quantizer.result()
 }
 
 final class Quantizer {
@@ -65,8 +65,8 @@ final class Quantizer {
     (record.activations, record.weights) = (options.activations.name, options.methodName(plans))
   }
 
-  var result: Model {
-    Model(
+  func result() throws(DitqError) -> Model {
+    try Model(
       source, weights: weights, decoder: decoder, in: layerMemory.compactMap { $0 } + decoderMemory, calibration: record.json)
   }
 
@@ -102,8 +102,9 @@ final class Quantizer {
     (plain.method, plain.threads) = (.round, options.threads)
     let quantizer = try Quantizer(source, plain)
     try quantizer.quantizeLayers { _, _ in }
-    guide = quantizer.result
-    return quantizer.result
+    let result = try quantizer.result()
+    guide = result
+    return result
   }
 
   private func needsInputs(_ plan: LayerPlan?) -> Bool {

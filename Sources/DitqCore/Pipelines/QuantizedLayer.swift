@@ -30,7 +30,7 @@ func quantizedLayer(
     throw DitqError(.malformed, "\(layer.name).weight: magnitudes of at most \(WeightFormat.largest) expected, row \(row) has another")
   }
   var linear = parts.1.linear(.integers(parts.0), source, folding)
-  if plan.activationBits == 8 { linear.activations = parts.1.ranges.map { .ranges($0) } ?? .ownRange }
+  if plan.activationBits == 8 { linear.activations = parts.1.ranges.map { .ranges(UnsafeBufferPointer($0)) } ?? .ownRange }
   return (linear, block)
 }
 
@@ -61,18 +61,18 @@ func reserve<T>(_ name: String, _ body: (inout Arena) -> T) throws(DitqError) ->
 private struct LayerVectors {
   let bias: UnsafeMutablePointer<Float>?
   let inputFactors: UnsafeMutablePointer<Float>?
-  let ranges: UnsafeMutablePointer<ActivationRange>?
+  let ranges: UnsafeMutableBufferPointer<ActivationRange>?
   private let values: [ActivationRange]
 
   init(_ arena: inout Arena, _ source: Linear, _ folding: LayerFolding, _ ranges: [ActivationRange]?) {
     bias = folding.bias == nil ? nil : arena.floats(source.outputs)
     inputFactors = folding.balance == nil ? nil : arena.floats(source.inputs)
     values = ranges ?? []
-    self.ranges = ranges == nil ? nil : arena.reserve(ActivationRange.self, values.count)
+    self.ranges = ranges.map { UnsafeMutableBufferPointer(start: arena.reserve(ActivationRange.self, $0.count), count: $0.count) }
   }
 
   func linear(_ weights: Linear.Weights, _ source: Linear, _ folding: LayerFolding) -> Linear {
-    for (index, range) in values.enumerated() { (ranges! + index).initialize(to: range) }
+    if let ranges { _ = ranges.initialize(from: values) }
     for (pointer, values) in [(bias, folding.bias), (inputFactors, folding.balance?.inputFactors)] {
       if let pointer, let values { for (index, value) in values.enumerated() { pointer[index] = value } }
     }

@@ -78,10 +78,10 @@ extension Model {
       }
       if let bias = linear.bias { others.append(TensorToWrite(name + ".bias", bias, [linear.outputs])) }
       if let factors = linear.inputFactors { others.append(TensorToWrite(name + ".input_factors", factors, [linear.inputs])) }
-      if let ranges = linear.ranges { others.append(TensorToWrite(name + ".input_ranges", ranges, bins: dit.bins.timesteps.count)) }
+      if let ranges = linear.ranges { others.append(TensorToWrite(name + ".input_ranges", ranges)) }
     }
     others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
-    others.append(TensorToWrite("pos_embed", dit.positions, [1, config.tokenCount, width]))
+    others.append(TensorToWrite("pos_embed", dit.positions.baseAddress!, [1, config.tokenCount, width]))
     if let decoder {
       var replaced: [String] = []  // with what stands beside them: .scales, .sums
       for layer in decoder.convolutions {
@@ -144,10 +144,9 @@ private func checksum(of metadata: [(name: String, value: String)]) -> String {
 }
 
 extension TensorToWrite {
-  fileprivate init(_ name: String, _ ranges: UnsafePointer<ActivationRange>, bins: Int) {
+  fileprivate init(_ name: String, _ ranges: UnsafeBufferPointer<ActivationRange>) {
     // A range is its scale and its zero point, one after the other.
-    let bytes = UnsafeRawBufferPointer(start: ranges, count: bins * MemoryLayout<ActivationRange>.stride)
-    self.init(name: name, dtype: "F32", shape: [bins, 2], pieces: [bytes])
+    self.init(name: name, dtype: "F32", shape: [ranges.count, 2], pieces: [UnsafeRawBufferPointer(ranges)])
   }
 
   fileprivate init(_ name: String, _ values: UnsafePointer<Float>, _ shape: [Int]) {

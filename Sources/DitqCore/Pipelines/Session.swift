@@ -150,7 +150,7 @@ struct SessionWorkspace {
   /// Of a run, the noisiest first.
   let schedule: UnsafeMutablePointer<Int32>
   /// One decoded image before rounding.
-  let image: UnsafeMutablePointer<Float>
+  let image: UnsafeMutableBufferPointer<Float>
 
   var latents: UnsafeMutablePointer<Float> { images.latents }
 
@@ -162,7 +162,7 @@ struct SessionWorkspace {
     timesteps = arena.floats(images)
     labels = arena.reserve(Int32.self, images)
     schedule = arena.reserve(Int32.self, model.sampling.trainSteps)
-    image = arena.floats(model.imageCount ?? 0)
+    image = arena.buffer(model.imageCount ?? 0)
     var scratchFloats = DiTWorkspace.scratch(config, tileRows: tileRows)
     if let decoder = model.decoder {
       scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder, latentSize: config.latentSize, tileRows: tileRows))

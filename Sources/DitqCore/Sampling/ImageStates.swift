@@ -8,6 +8,7 @@ enum RandomNumbers: Int32 {
 }
 
 struct ImageStates {
+  private let count: Int
   let latentCount: Int
   /// [images, C, S, S]: the latents, and what the network last took the finished ones for, 0 before the first step.
   let latents: UnsafeMutablePointer<Float>
@@ -16,11 +17,16 @@ struct ImageStates {
   let generators: UnsafeMutablePointer<TorchGenerator.State>
 
   init(_ arena: inout Arena, images: Int, latentCount: Int) {
-    self.latentCount = latentCount
+    (count, self.latentCount) = (images, latentCount)
     latents = arena.floats(images, latentCount)
     origins = arena.floats(images, latentCount)
     seeds = arena.reserve(UInt64.self, images)
     generators = arena.reserve(TorchGenerator.State.self, images)
+  }
+
+  /// The latents of some images.
+  func latents(of places: Range<Int>) -> UnsafeBufferPointer<Float> {
+    UnsafeBufferPointer(start: latents, count: count * latentCount).part(places.lowerBound * latentCount, places.count * latentCount)
   }
 
   /// Before the first step: the latents that are given, else those of the seed.
