@@ -197,7 +197,11 @@ ditq_status ditq_model_describe_json(const ditq_model *DITQ_NONNULL model, char 
                                      ditq_error *DITQ_NULLABLE error);
 /* The name of a label, or NULL where the model names none. Valid while the model is open. */
 const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL model, int32_t label);
-/* The label of a name: whole names first, then comma-separated aliases, both without regard to ASCII case. DITQ_NOT_FOUND names the nearest ones. */
+/*
+ * The label of a name: a whole name or one of its comma-separated aliases, first as they are written, then without regard to ASCII case; white space around
+ * them does not count. An alias that several classes have is, as it is written, that of the last, as in diffusers. Where a name is the whole name of several
+ * classes, or of one while that rule gives another, DITQ_INVALID_ARGUMENT names the labels. DITQ_NOT_FOUND names the nearest: names that contain this one first.
+ */
 ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
 /* Reads every byte and compares the checksums that a .ditq file records. DITQ_UNSUPPORTED for a model that did not come from one. */
 ditq_status ditq_model_verify(const ditq_model *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);

@@ -29,6 +29,7 @@ static inline void ditqp_reserve_end(ditqp_reserve *reserve) { (void)reserve; }
 static inline ditqp_reserve *ditqp_reserve_current(void) { return NULL; }
 static inline void ditqp_reserve_borrow(ditqp_reserve *reserve) { (void)reserve; }
 static inline int ditqp_memory_is_there(void) { return 1; }
+static inline int ditqp_ask_for_room(size_t size) { return (void)size, 1; }
 
 /* ---- Reasons ---- */
 

@@ -2,7 +2,8 @@
  * Small memory for when there is no more. Swift's objects, lists and texts come from posix_memalign, and where it refuses, Swift ends the process. So
  * it is ours here, seen by this library alone: what the system refuses comes out of the reserve of the call in progress on this thread, whose
  * pieces are of malloc and are freed like all others. The call looks, at places that it passes often, whether it lives on its reserve, and
- * ends with a status while there is enough for that.
+ * ends with a status while there is enough for that. Lists and texts as long as a file says would be more than any reserve has: before one grows, the
+ * call asks for just that piece, and the next request that it is made for gets it, whoever else takes memory meanwhile.
  */
 #include "CPlatform.h"
 
@@ -20,7 +21,18 @@ static void *taken(ditqp_reserve *reserve, int class) {
   return piece;
 }
 
+/* The room that was asked for, where this is the list or text that it was asked for: what Swift puts in front of one is a few words. */
+static void *taken_room(size_t alignment, size_t size) {
+  enum { SLACK = 64 };
+  if (!current || !current->room || alignment > 16 || size > current->room_size || size + SLACK < current->room_size) return NULL;
+  void *room = current->room;
+  current->room = NULL;
+  return room;
+}
+
 __attribute__((visibility("hidden"))) int posix_memalign(void **memory, size_t alignment, size_t size) {
+  *memory = taken_room(alignment, size);
+  if (*memory) return 0;
   *memory = alignment <= 16 ? malloc(size) : aligned_alloc(alignment, (size + alignment - 1) & -alignment);
   if (*memory) return 0;
   if (!current || alignment > 64) return ENOMEM;
@@ -59,8 +71,22 @@ int ditqp_reserve_begin(ditqp_reserve *reserve, int is_large) {
 
 void ditqp_reserve_end(ditqp_reserve *reserve) {
   current = reserve->outer;
+  free(reserve->room);
   for (int class = 0; class < DITQP_CLASSES; class++)
     while (reserve->counts[class]) free(taken(reserve, class));
+}
+
+int ditqp_ask_for_room(size_t size) {
+  void *room = malloc(size);
+  if (!room) return 0;
+  if (!current) {
+    free(room);
+    return 1;
+  }
+  free(current->room);
+  current->room = room;
+  current->room_size = size;
+  return 1;
 }
 
 int ditqp_memory_is_there(void) { return !current || !current->is_short || fill(current); }

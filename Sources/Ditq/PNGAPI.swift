@@ -37,7 +37,7 @@ private func image(
   var list: [PNGText] = []
   if textCount > 0 {
     let texts = try required(texts, "texts")
-    for index in 0..<textCount { list.append(PNGText(key: texts[index].key, text: texts[index].text)) }
+    list = try pngTexts(count: textCount) { PNGText(key: texts[$0].key, text: texts[$0].text) }
   }
   return PNGImage(
     pixels: try required(pixels, "pixels"), width: Int(width), height: Int(height), channels: Int(channels), texts: list)

@@ -84,6 +84,8 @@ typedef struct ditqp_reserve {
   struct ditqp_reserve *outer; /* of the call whose callback made this one */
   int is_large, is_short, lock;
   size_t counts[DITQP_CLASSES];
+  size_t room_size;
+  void *room; /* for the next list or text */
   void *pieces[DITQP_CLASSES]; /* lists: each piece begins with the next one's address */
 } ditqp_reserve;
 int ditqp_reserve_begin(ditqp_reserve *reserve, int is_large);
@@ -93,6 +95,8 @@ ditqp_reserve *ditqp_reserve_current(void);
 void ditqp_reserve_borrow(ditqp_reserve *reserve);
 /* 0 where the call of this thread lives on its reserve and cannot fill it up again. */
 int ditqp_memory_is_there(void);
+/* Takes a piece of memory for the next request of this size, or a few bytes less. 0 where there is none. */
+int ditqp_ask_for_room(size_t size);
 
 #if defined(__x86_64__)
 /* <cpuid.h> is not included: as a module it drags in headers that were compiled without _GNU_SOURCE. */

@@ -17,7 +17,7 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions
 
   let compatibility = options.compatibility ?? recorded.compatibility ?? .official
   let config = DiTConfig(
-    compatibility: compatibility, hiddenSize: hidden, depth: depth(tensors),
+    compatibility: compatibility, hiddenSize: hidden, depth: try depth(tensors),
     headCount: try headCount(options.headCount ?? recorded.headCount, hidden: hidden), patchSize: patch, channels: channels,
     outputChannels: output / (patch * patch), latentSize: grid * patch, mlpSize: mlp, classCount: labels[0] - 1,
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : recorded.normEpsilon ?? 1e-5,
@@ -71,9 +71,10 @@ private func outputs(of layer: String, _ tensors: TensorCollection) throws(DitqE
 }
 
 /// One more than the largest number of a block.
-private func depth(_ tensors: TensorCollection) -> Int {
+private func depth(_ tensors: TensorCollection) throws(DitqError) -> Int {
   var depth = 0
-  for name in tensors.names(startingWith: "blocks.") {
+  for name in try tensors.names(startingWith: "blocks.") {
+    try checkMemory()
     let parts = split(name, at: ".", into: 3)
     if parts.count > 1, let block = Int(parts[1]), block >= depth, block < Limit.depth.upperBound { depth = block + 1 }
   }

@@ -67,7 +67,7 @@ struct RecordedConfig {
     guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
     for name in array {
       guard let name = name.string else { throw settings.wrong("class_names", "strings", name, .malformed) }
-      classNames.append(name)
+      try classNames.add(name)
     }
   }
 
@@ -108,9 +108,9 @@ struct RecordedConfig {
     let settings = try Settings(text: tensors.metadataValue("ditq.layers") ?? "{}", named: "ditq.layers")
     var layers: [PackedLayer] = []
     for member in settings.json.members ?? [] {
-      layers.append(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
+      try layers.add(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
-    packed = PackedLayers(layers)
+    packed = try PackedLayers(layers)
     // A file without layers of a decoder has nothing that the second version brought.
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
     try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
@@ -142,13 +142,16 @@ struct PackedLayers {
   private let names: NameIndex
   var bins = TimestepBins()
 
-  init(_ layers: [PackedLayer] = []) { (self.layers, names) = (layers, NameIndex(layers.map { $0.name })) }
+  /// None.
+  init() { (layers, names) = ([], NameIndex()) }
+
+  init(_ layers: [PackedLayer]) throws(DitqError) { (self.layers, names) = (layers, try NameIndex(layers.mapped { $0.name })) }
 
   func find(_ name: String) -> PackedLayer? { names.find(name).map { layers[$0] } }
 
   /// Those whose names begin with a prefix, under the rest of their names.
-  func part(under prefix: String) -> PackedLayers {
-    PackedLayers(layers.compactMap { $0.name.starts(withBytesOf: prefix) ? $0.renamed(droppingPrefix: prefix) : nil })
+  func part(under prefix: String) throws(DitqError) -> PackedLayers {
+    try PackedLayers(layers.kept { $0.name.starts(withBytesOf: prefix) }.mapped { $0.renamed(droppingPrefix: prefix) })
   }
 }
 

@@ -101,13 +101,13 @@ package final class PackedLinear {
   @export(interface)
   package func apply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>, threads: Int) throws(DitqError) {
     guard (1...16_777_216).contains(rows) else { throw DitqError(.invalidArgument, "rows: 1 to 16777216 expected, \(rows) found") }
-    let threads = try ThreadPool.threads(threads)
+    try ThreadPool.check(threads)
     let isOurs = isTaken.compareExchange(expected: false, desired: true, ordering: .acquiring).exchanged
     defer { if isOurs { isTaken.store(false, ordering: .releasing) } }
     var found = isOurs ? bench : nil
-    if found == nil || !found!.fits(rows: rows, threads: threads) {
+    if found == nil || !found!.fits(rows: rows, threadsAsked: threads) {
       try withReserve(isLarge: true) { () throws(DitqError) in
-        found = try Bench(rows: rows, inputs: inputs, threads: threads, kernels: instructionSet.kernels)
+        found = try Bench(rows: rows, inputs: inputs, threadsAsked: threads, kernels: instructionSet.kernels)
       }
       if isOurs { bench = found }
     }
@@ -120,25 +120,30 @@ package final class PackedLinear {
 /// What a call on a linear works with: made under its reserve, so that the call itself allocates nothing.
 private final class Bench {
   let rows: Int
+  /// 0 = every CPU that this process might use when this was made: looking them up takes longer than many a call.
+  private let threadsAsked: Int
   let executor: Executor
   let buffers: RowBuffers
   private let memory: Block
 
   /// A convenience initializer, as memory and threads may not be there: see Block.
-  convenience init(rows: Int, inputs: Int, threads: Int, kernels: ditqk_kernels) throws(DitqError) {
+  convenience init(rows: Int, inputs: Int, threadsAsked: Int, kernels: ditqk_kernels) throws(DitqError) {
+    let threads = try ThreadPool.threads(threadsAsked)
     var measure = Arena()
     _ = Bench.reserve(&measure, rows: rows, inputs: inputs, threads: threads)
     let memory = try Block(byteCount: try measure.checkedSize("rows"), from: .system, for: "rows")
     var arena = Arena(memory.start)
     let (buffers, scratch) = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
-    self.init(rows, memory, buffers, Executor(pool: try ThreadPool(threads: threads), kernels: kernels, scratch: scratch))
+    self.init(rows, threadsAsked, memory, buffers, Executor(pool: try ThreadPool(threads: threads), kernels: kernels, scratch: scratch))
   }
 
-  private init(_ rows: Int, _ memory: Block, _ buffers: RowBuffers, _ executor: Executor) {
-    (self.rows, self.memory, self.buffers, self.executor) = (rows, memory, buffers, executor)
+  private init(_ rows: Int, _ threadsAsked: Int, _ memory: Block, _ buffers: RowBuffers, _ executor: Executor) {
+    (self.rows, self.threadsAsked, self.memory, self.buffers, self.executor) = (rows, threadsAsked, memory, buffers, executor)
   }
 
-  func fits(rows: Int, threads: Int) -> Bool { rows <= self.rows && executor.pool.threads == threads && executor.pool.hasItsThreads }
+  func fits(rows: Int, threadsAsked: Int) -> Bool {
+    rows <= self.rows && threadsAsked == self.threadsAsked && executor.pool.hasItsThreads
+  }
 
   private static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
     let scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))

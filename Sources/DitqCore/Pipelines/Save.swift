@@ -47,7 +47,7 @@ extension Model {
       throw DitqError(.unsupported, "model: the file records no checksums")
     }
     let recorded = try Settings(text: record, named: RecordedConfig.checksums)
-    let members = recorded.json.members ?? [], names = NameIndex(members.map { $0.name })
+    let members = recorded.json.members ?? [], names = try NameIndex(members.mapped { $0.name })
     var unchecked = members.count
     func check(_ name: String, _ found: String) throws(DitqError) {
       let expected = names.find(name).flatMap { members[$0].value.string } ?? "none"
@@ -56,6 +56,7 @@ extension Model {
     }
     for (index, collection) in tensors.enumerated() {
       for tensor in collection.tensors {
+        try checkMemory()
         let name = (index == 0 ? "" : RecordedConfig.decoderPrefix) + tensor.name
         try check(name, TensorToWrite(whole: tensor, as: name).checksum)
       }

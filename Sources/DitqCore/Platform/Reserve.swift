@@ -18,4 +18,15 @@ func checkMemory() throws(DitqError) {
   guard ditqp_memory_is_there() != 0 else { throw outOfMemory }
 }
 
+/// Throws where there is no memory for a list or text of so many bytes, which the caller makes next. What a reserve has is for small things.
+func askForRoom(_ byteCount: Int) throws(DitqError) {
+  guard byteCount > largestSmallThing else { return try checkMemory() }
+  guard ditqp_ask_for_room(byteCount + listHeaderByteCount) != 0 else { throw outOfMemory }
+}
+
+/// What a reserve has pieces of in number.
+private let largestSmallThing = 2048
+/// What Swift keeps in front of the elements of a list or the bytes of a text, and the NUL behind these.
+private let listHeaderByteCount = 48
+
 private var outOfMemory: DitqError { DitqError(.outOfMemory, "memory: none is left, even for small things") }

@@ -2,19 +2,41 @@
 // it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included; so do the pieces
 // of an interpolation, in the facade too.
 
+import CPlatform
+
 extension String {
-  static func == (a: String, b: String) -> Bool { a.utf8.elementsEqual(b.utf8) }
+  static func == (a: String, b: String) -> Bool { a.utf8.count == b.utf8.count && compare(a, b) == 0 }
   static func != (a: String, b: String) -> Bool { !(a == b) }
   static func ~= (pattern: String, value: String) -> Bool { pattern == value }
 }
 
 /// Whether `a` stands before `b` in the order of their bytes.
-func precedes(_ a: String, _ b: String) -> Bool { a.utf8.lexicographicallyPrecedes(b.utf8) }
+func precedes(_ a: String, _ b: String) -> Bool { compare(a, b) < 0 }
+
+/// Negative where `a` stands before `b` in the order of their bytes, 0 where they are equal. Careful: a file may have many names with the same
+/// beginning, which a loop over bytes would take long to get past.
+@inline(never)
+private func compare(_ a: String, _ b: String) -> Int {
+  withBytes(of: a) { a in
+    withBytes(of: b) { b in
+      let common = min(a.count, b.count)
+      let order = common == 0 ? 0 : memcmp(a.baseAddress!, b.baseAddress!, common)
+      return order == 0 ? a.count - b.count : Int(order)
+    }
+  }
+}
+
+/// The bytes of a text where they stand; Swift's own texts, as all here are, stand in one piece.
+func withBytes<R>(of text: String, _ body: (UnsafeBufferPointer<UInt8>) -> R) -> R {
+  text.utf8.withContiguousStorageIfAvailable(body)!
+}
 
 /// The indices of names in the order of their bytes, and one whose name another has too. One sort for all files that list names.
 @inline(never)
-func order(ofNames names: [String]) -> (order: [Int], repeated: Int?) {
-  let order = names.indices.sorted { precedes(names[$0], names[$1]) }
+func order(ofNames names: [String]) throws(DitqError) -> (order: [Int], repeated: Int?) {
+  var order = try [Int](room: names.count)
+  for index in names.indices { order.append(index) }
+  order.sortInPlace { precedes(names[$0], names[$1]) }
   for place in order.indices.dropFirst() where names[order[place - 1]] == names[order[place]] { return (order, order[place]) }
   return (order, nil)
 }
@@ -35,7 +57,9 @@ struct NameIndex {
   private let names: [String]
   private let order: [Int]
 
-  init(_ names: [String]) { (self.names, order) = (names, DitqCore.order(ofNames: names).order) }
+  init() { (names, order) = ([], []) }
+
+  init(_ names: [String]) throws(DitqError) { (self.names, order) = (names, try DitqCore.order(ofNames: names).order) }
 
   func find(_ name: String) -> Int? {
     let place = firstPlace(notBefore: name, of: order.count) { names[order[$0]] }
@@ -77,21 +101,22 @@ func text(ofShape shape: [Int]) -> String {
 
 /// A JSON string literal of the text, quotes included (RFC 8259).
 func jsonLiteral(_ text: String) -> String {
-  let hexadecimal = Array("0123456789abcdef".utf8)
-  var bytes: [UInt8] = [UInt8(ascii: "\"")]
-  for byte in text.utf8 {
-    switch byte {
-    case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
-    case 0..<0x20:
-      bytes += [
-        UInt8(ascii: "\\"), UInt8(ascii: "u"), UInt8(ascii: "0"), UInt8(ascii: "0"), hexadecimal[Int(byte >> 4)],
-        hexadecimal[Int(byte & 15)],
-      ]
-    default: bytes.append(byte)
-    }
-  }
+  var bytes = [UInt8(ascii: "\"")]
+  for byte in text.utf8 { if let escape = jsonEscape(byte) { bytes += escape.utf8 } else { bytes.append(byte) } }
   bytes.append(UInt8(ascii: "\""))
   return String(decoding: bytes, as: UTF8.self)
+}
+
+/// What stands for a byte in a JSON string, where it may not stand there itself.
+func jsonEscape(_ byte: UInt8) -> String? {
+  switch byte {
+  case UInt8(ascii: "\""): return "\\\""
+  case UInt8(ascii: "\\"): return "\\\\"
+  case 0..<0x20:
+    let digits = String(byte, radix: 16)
+    return "\\u00" + (byte < 16 ? "0" : "") + digits
+  default: return nil
+  }
 }
 
 /// A number, without ".0" where it is whole.

@@ -24,8 +24,12 @@ final class ThreadPool {
 
   /// The threads of a call that asks for so many, 0 = every CPU this process may use.
   static func threads(_ asked: Int) throws(DitqError) -> Int {
-    guard (0...limit).contains(asked) else { throw DitqError(.invalidArgument, "threads: 0 to \(limit) expected, \(asked) found") }
+    try check(asked)
     return asked == 0 ? min(availableCPUs(), limit) : asked
+  }
+
+  static func check(_ asked: Int) throws(DitqError) {
+    guard (0...limit).contains(asked) else { throw DitqError(.invalidArgument, "threads: 0 to \(limit) expected, \(asked) found") }
   }
 
   /// A convenience initializer, as a thread may not start: see Block.

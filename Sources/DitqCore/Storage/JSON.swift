@@ -96,7 +96,7 @@ private struct Reader {
     if take("]") { return [] }
     var values: [JSON] = []
     repeat {
-      values.append(try value(depth: depth + 1))
+      try values.add(try value(depth: depth + 1))
       skipSpace()
     } while take(",")
     guard take("]") else { throw expected("',' or ']'") }
@@ -116,7 +116,7 @@ private struct Reader {
       let name = try string()
       skipSpace()
       guard take(":") else { throw expected("':'") }
-      members.append(JSON.Member(name: name, value: try value(depth: depth + 1)))
+      try members.add(JSON.Member(name: name, value: try value(depth: depth + 1)))
       skipSpace()
     } while take(",")
     guard take("}") else { throw expected("',' or '}'") }
@@ -125,7 +125,8 @@ private struct Reader {
   }
 
   func refuseRepeatedNames(_ members: [JSON.Member], _ start: Int) throws(DitqError) {
-    guard members.count > 1, let repeated = order(ofNames: members.map { $0.name }).repeated else { return }
+    guard members.count > 1 else { return }
+    guard let repeated = try order(ofNames: members.mapped { $0.name }).repeated else { return }
     throw malformed("member \(jsonLiteral(members[repeated].name)) stands twice", at: start)
   }
 
@@ -164,12 +165,13 @@ extension Reader {
     while !take("\"") {
       guard let scalar = next, scalar >= " " else { throw expected("a character or '\"'") }
       if scalar == "\\" {
-        text += try escapedScalar().utf8
+        for byte in try escapedScalar().utf8 { try text.add(byte) }
       } else {
-        text.append(UInt8(scalar.value))
+        try text.add(UInt8(scalar.value))
         position += 1
       }
     }
+    try askForRoom(text.count)
     guard let string = String(validating: text, as: UTF8.self) else { throw malformed("a string of ill-formed UTF-8", at: start) }
     return string
   }

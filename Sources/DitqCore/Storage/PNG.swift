@@ -15,6 +15,14 @@ package struct PNGText {
   }
 }
 
+/// So many texts of a host.
+@export(interface)
+package func pngTexts(count: Int, _ text: (Int) -> PNGText) throws(DitqError) -> [PNGText] {
+  var texts = try [PNGText](room: count)
+  for index in 0..<count { texts.append(text(index)) }
+  return texts
+}
+
 /// What becomes a PNG: pixels [height, width, channels] with 1 (grey), 3 (RGB) or 4 (RGBA) channels, and texts. Borrows what it points to.
 package struct PNGImage {
   let pixels: UnsafePointer<UInt8>
@@ -73,7 +81,7 @@ private struct Output {
 
 private func encode(_ image: PNGImage, into output: inout Output) throws(DitqError) {
   try check(image)
-  let texts = image.texts.map { ditqpng_text(key: $0.key, text: $0.text) }
+  let texts = try image.texts.mapped { ditqpng_text(key: $0.key, text: $0.text) }
   var message = [CChar](repeating: 0, count: Int(DITQPNG_MESSAGE_SIZE))
   let status = texts.withUnsafeBufferPointer { texts in
     var request = ditqpng_image(

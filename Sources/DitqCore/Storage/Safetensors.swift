@@ -13,14 +13,13 @@ func readSafetensors(_ bytes: Bytes, named path: String) throws(DitqError) -> Te
     var entries: [Entry] = []
     var metadata: [(name: String, value: String)] = []
     for member in members {
-      try checkMemory()
-      if member.name == "__metadata__" { metadata = try readMetadata(member.value) } else { entries.append(try Entry(member)) }
+      if member.name == "__metadata__" { metadata = try readMetadata(member.value) } else { try entries.add(try Entry(member)) }
     }
     guard entries.count <= Limit.tensors else {
       throw DitqError(.unsupported, "\(entries.count) tensors, more than \(Limit.tensors)")
     }
     try checkCoverage(entries, dataStart: dataStart, fileEnd: bytes.count)
-    return try TensorCollection(entries.map { $0.tensor(in: bytes.start + dataStart) }, metadata: metadata, in: [bytes])
+    return try TensorCollection(entries.mapped { $0.tensor(in: bytes.start + dataStart) }, metadata: metadata, in: [bytes])
   } catch {
     throw error.said(of: path)
   }
@@ -51,7 +50,7 @@ private func readMetadata(_ value: JSON) throws(DitqError) -> [(name: String, va
     guard let text = member.value.string else {
       throw DitqError(.malformed, "__metadata__: strings expected, \(member.value.kindName) found")
     }
-    metadata.append((member.name, text))
+    try metadata.add((member.name, text))
   }
   return metadata
 }
@@ -86,9 +85,12 @@ private struct Entry {
       throw DitqError(.unsupported, "dtype \(jsonLiteral(dtype)) is not known")
     }
     (self.name, self.dtype) = (name, dtype)
+    if let rank = shape.array?.count, rank > Limit.rank {
+      throw DitqError(.unsupported, "a shape of rank \(rank), more than \(Limit.rank)")
+    }
     self.shape = try sizes(shape, "shape")
-    guard self.shape.count <= Limit.rank else {
-      throw DitqError(.unsupported, "a shape of rank \(self.shape.count), more than \(Limit.rank)")
+    if let count = offsets.array?.count, count > Limit.rank {
+      throw DitqError(.malformed, "data_offsets: a begin and an end expected, \(count) numbers found")
     }
     let range = try sizes(offsets, "data_offsets")
     guard range.count == 2, range[0] <= range[1] else {
@@ -122,10 +124,13 @@ private func sizes(_ value: JSON, _ what: String) throws(DitqError) -> [Int] {
 /// The tensors, in the order of their data, must follow each other without holes or overlaps, up to the end of the file. This also keeps
 /// each of them inside the file.
 private func checkCoverage(_ entries: [Entry], dataStart: Int, fileEnd: Int) throws(DitqError) {
+  var order = try [Int](room: entries.count)
+  for index in entries.indices { order.append(index) }
   // An empty tensor stands before the one that begins at the same byte.
-  let order = entries.sorted { ($0.begin, $0.end) < ($1.begin, $1.end) }
+  order.sortInPlace { (entries[$0].begin, entries[$0].end) < (entries[$1].begin, entries[$1].end) }
   var end = 0
-  for entry in order {
+  for index in order {
+    let entry = entries[index]
     guard entry.begin == end else {
       let what = entry.begin < end ? "it overlaps another tensor" : "a hole stands before it"
       throw DitqError(.malformed, "\(entry.name): data from \(end) on expected, from \(entry.begin) on found: \(what)")

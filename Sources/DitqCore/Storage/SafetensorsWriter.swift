@@ -20,27 +20,34 @@ struct TensorToWrite {
 
 /// Writes a file whole or not at all.
 func writeSafetensors(_ tensors: [TensorToWrite], metadata: [(name: String, value: String)], to path: String) throws(DitqError) {
-  var header = "{\"__metadata__\": {"
+  var header = LongText()
+  // Of the length, which is known at the end.
+  try header.add("01234567{\"__metadata__\": {")
   for (index, entry) in metadata.enumerated() {
-    header += (index == 0 ? "" : ", ") + jsonLiteral(entry.name) + ": " + jsonLiteral(entry.value)
+    try header.add(index == 0 ? "" : ", ")
+    try header.addLiteral(entry.name)
+    try header.add(": ")
+    try header.addLiteral(entry.value)
   }
-  header += "}"
-  var end = 0
+  try header.add("}")
+  // The header's place, then the tensors'.
+  var end = 0, pieces = [UnsafeRawBufferPointer(start: nil, count: 0)]
   for tensor in tensors {
-    try checkMemory()
     let start = end
     end += tensor.byteCount
-    header += ", \(jsonLiteral(tensor.name)): {\"dtype\": \"\(tensor.dtype)\", \"shape\": \(text(ofShape: tensor.shape))"
-    header += ", \"data_offsets\": [\(start), \(end)]}"
+    try header.add(", \(jsonLiteral(tensor.name)): {\"dtype\": \"\(tensor.dtype)\", \"shape\": \(text(ofShape: tensor.shape))")
+    try header.add(", \"data_offsets\": [\(start), \(end)]}")
+    for piece in tensor.pieces { try pieces.add(piece) }
   }
-  header += "}"
-  var bytes = Array(header.utf8)
-  while (8 + bytes.count) % 64 != 0 { bytes.append(UInt8(ascii: " ")) }
-  let length = UInt64(bytes.count).littleEndian
-  let lengthBytes = withUnsafeBytes(of: length) { Array($0) }
-  let prefix = lengthBytes + bytes
-  let result = prefix.withUnsafeBytes { prefix in
-    Result { () throws(DitqError) in try writeFile(path, [prefix] + tensors.flatMap { $0.pieces }) }
+  try header.add("}")
+  while header.bytes.count % 64 != 0 { try header.add(" ") }
+  let length = UInt64(header.bytes.count - 8)
+  for index in 0..<8 { header.bytes[index] = UInt8(truncatingIfNeeded: length >> UInt64(8 * index)) }
+  let result = header.bytes.withUnsafeBytes { bytes in
+    Result { () throws(DitqError) in
+      pieces[0] = bytes
+      try writeFile(path, pieces)
+    }
   }
   try result.get()
 }

@@ -84,9 +84,9 @@ final class TensorCollection {
 
   /// A convenience initializer, as names may repeat: see Block.
   convenience init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
-    let (order, repeated) = order(ofNames: tensors.map { $0.name })
+    let (order, repeated) = try order(ofNames: tensors.mapped { $0.name })
     if let repeated { throw DitqError(.malformed, "\(tensors[repeated].name): two tensors of this name") }
-    self.init(sorted: order.map { tensors[$0] }, metadata, files)
+    self.init(sorted: try order.mapped { tensors[$0] }, metadata, files)
   }
 
   private init(sorted tensors: [Tensor], _ metadata: [(name: String, value: String)], _ files: [Bytes]) {
@@ -95,13 +95,20 @@ final class TensorCollection {
 
   /// The tensors of several files as one collection.
   convenience init(merging parts: [TensorCollection]) throws(DitqError) {
-    try self.init(parts.flatMap { $0.tensors }, metadata: parts.flatMap { $0.metadata }, in: parts.flatMap { $0.files })
+    var tensors: [Tensor] = [], metadata: [(name: String, value: String)] = [], files: [Bytes] = []
+    for part in parts {
+      for tensor in part.tensors { try tensors.add(tensor) }
+      for entry in part.metadata { try metadata.add(entry) }
+      for file in part.files { try files.add(file) }
+    }
+    try self.init(tensors, metadata: metadata, in: files)
   }
 
   /// The tensors whose names begin with a prefix, under the rest of their names; or all the others.
   func part(under prefix: String, inverted: Bool = false) throws(DitqError) -> TensorCollection {
-    let chosen = tensors.filter { $0.name.starts(withBytesOf: prefix) != inverted }
-    return try TensorCollection(inverted ? chosen : chosen.map { $0.renamed(droppingPrefix: prefix) }, metadata: metadata, in: files)
+    let chosen = try tensors.kept { $0.name.starts(withBytesOf: prefix) != inverted }
+    return try TensorCollection(
+      inverted ? chosen : chosen.mapped { $0.renamed(droppingPrefix: prefix) }, metadata: metadata, in: files)
   }
 
   /// What was read of mapped files need not stay in memory.
@@ -116,9 +123,14 @@ final class TensorCollection {
   }
 
   /// The names that begin with these bytes, in order.
-  func names(startingWith prefix: String) -> [String] {
+  func names(startingWith prefix: String) throws(DitqError) -> [String] {
     // What begins with the prefix stands together, from the prefix itself on.
-    tensors[firstIndex(notBefore: prefix)...].prefix { $0.name.starts(withBytesOf: prefix) }.map { $0.name }
+    var names: [String] = [], index = firstIndex(notBefore: prefix)
+    while index < tensors.count && tensors[index].name.starts(withBytesOf: prefix) {
+      try names.add(tensors[index].name)
+      index += 1
+    }
+    return names
   }
 
   /// The weights of this name and shape.

@@ -47,10 +47,10 @@ private func readIndex(_ path: String, _ suffix: String) throws(DitqError) -> [A
     guard shard.ends(withBytesOf: suffix), !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0) else {
       throw DitqError(.malformed, "\(member.name): the plain name of a \(suffix) file expected, \(jsonLiteral(shard)) found")
     }
-    assignments.append(Assignment(tensor: member.name, shard: shard))
-    keys.append(shard + "\0" + member.name)
+    try assignments.add(Assignment(tensor: member.name, shard: shard))
+    try keys.add(shard + "\0" + member.name)
   }
-  return order(ofNames: keys).order.map { assignments[$0] }
+  return try order(ofNames: keys).order.mapped { assignments[$0] }
 }
 
 private func openShards(in directory: String, _ assignments: [Assignment], _ allocator: Allocator) throws(DitqError) -> TensorCollection {
@@ -61,7 +61,7 @@ private func openShards(in directory: String, _ assignments: [Assignment], _ all
     let shard = try openTensors(path, allocator)
     let assigned = rest.prefix { $0.shard == name }
     try check(shard, named: name, holds: assigned)
-    shards.append(shard)
+    try shards.add(shard)
     rest = rest.dropFirst(assigned.count)
   }
   return try TensorCollection(merging: shards)

@@ -33,20 +33,19 @@ struct ZipArchive {
     var entries: [ZipEntry] = []
     var end = 0
     for _ in 0..<directory.entryCount {
-      try checkMemory()
       let entry = try readEntry(&reader, bytes, dataEnd: directory.range.lowerBound)
       guard entry.header >= end else {
         throw DitqError(.malformed, "\(jsonLiteral(entry.name)) begins at byte \(entry.header), before the entry in front of it ends")
       }
       end = entry.start + entry.byteCount
-      entries.append(entry)
+      try entries.add(entry)
     }
     guard reader.position == reader.end else {
       throw DitqError(.malformed, "a directory of \(directory.range.count) bytes expected, \(reader.end - reader.position) less found")
     }
-    let (order, repeated) = order(ofNames: entries.map { $0.name })
+    let (order, repeated) = try order(ofNames: entries.mapped { $0.name })
     if let repeated { throw DitqError(.malformed, "two entries named \(jsonLiteral(entries[repeated].name))") }
-    self.entries = order.map { entries[$0] }
+    self.entries = try order.mapped { entries[$0] }
   }
 
   func find(_ name: String) -> ZipEntry? {

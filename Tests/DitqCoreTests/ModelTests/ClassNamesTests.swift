@@ -18,10 +18,40 @@ struct ClassNamesTests {
     ])
   func found(name: String, label: Int) throws { #expect(try names(imageNet).label(of: name) == label) }
 
-  @Test("a whole name goes before an alias, and the first before later ones")
-  func precedence() throws {
-    #expect(try names(["a, crane", "crane", "crane"]).label(of: "crane") == 1)
-    #expect(try names(["a, crane", "b, crane"]).label(of: "crane") == 0)
+  /// As ImageNet has them at 134, 517; 264, 474; 387, 388; 494, 577; 513, 566; 358, 361; 593, 594; 638, 639.
+  private let shared = [
+    "crane", "crane", "Cardigan, Cardigan Welsh corgi", "cardigan", "lesser panda, red panda, panda, bear cat", "giant panda, panda, panda bear",
+    "chime, bell, gong", "gong, tam-tam", "cornet, horn, trumpet, trump", "French horn, horn", "polecat, fitch, foulmart",
+    "skunk, polecat, wood pussy", "harmonica, mouth organ, harp", "harp", "maillot", "maillot, tank suit",
+  ]
+
+  @Test(
+    "a name as it is written goes before one in other letters, and an alias of several is the last's, as diffusers has it",
+    arguments: [
+      ("Cardigan", 2), ("cardigan", 3), ("panda", 5), ("gong", 7), ("horn", 9), ("polecat", 11), ("harp", 13), ("HARP", 13), ("CARDIGAN", 3),
+      ("maillot, tank suit", 15), ("Red Panda", 4),
+    ])
+  func precedence(name: String, label: Int) throws { #expect(try names(shared, classCount: 20).label(of: name) == label) }
+
+  @Test(
+    "a name of several classes is refused with their labels",
+    arguments: [("crane", "0, 1"), ("Crane", "0, 1"), ("maillot", "14, 15"), ("Panda", "4, 5")])
+  func several(name: String, labels: String) throws {
+    let error = thrown { try names(shared, classCount: 20).label(of: name) }
+    #expect(error?.status == .invalidArgument)
+    #expect(error?.message == "\(name): a name of one class expected, that of labels \(labels) found; give the label")
+  }
+
+  @Test("white space of any kind around names does not count", arguments: ["\u{a0}red apple\u{3000}", "\tred apple\r\n", "\u{feff}red apple\u{2009}\u{85}"])
+  func space(name: String) throws {
+    #expect(try names(imageNet).label(of: name) == 5)
+    #expect(try names(["a", "\u{2003}\(name),b\u{a0}"]).label(of: "red apple") == 1)
+  }
+
+  @Test("names that contain what was asked are told first")
+  func containing() throws {
+    let message = thrown { try names(["ox", "fax", "unicorn face", "fox face", "box"]).label(of: "fox") }?.message
+    #expect(message == "fox: no such class; the nearest are \"fox face\", \"ox\", \"fax\"")
   }
 
   @Test("letters beyond ASCII are compared as they are")
