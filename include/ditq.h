@@ -255,7 +255,9 @@ typedef struct ditq_quantize_options {
   int32_t calibration_total_steps;/* length of the sampling run that those steps are taken from; default 50 */
   int32_t calibration_samples;    /* images calibrated on; default 16 */
   uint64_t calibration_seed;
-  int32_t balance_channels;       /* 1: move outlier channels from activations into weights, folded away before running; default 0 */
+  int32_t balance_channels;       /* 1: move outlier channels from activations into weights, folded away before running; default 0. As far as what is
+                                     calibrated on vouches for it: by one step, or by fewer than 4 images, counted at each step, nothing is moved,
+                                     and the model's JSON says "balanced": false */
   int32_t threads;                /* 0 = every core */
   double error_budget_db;         /* 0 = off; else raise the worst layers' bits until the output SQNR reaches this many dB */
   const ditq_layer_rule *DITQ_NULLABLE rules;

@@ -82,7 +82,7 @@ final class Quantizer {
       options.steps, samples: options.calibrationSamples, seed: options.calibrationSeed, predictsEachStep: options.looksForExtremes)
     let guide = try eightBitGuide()
     let run = try CalibrationRun(options.looksForExtremes ? source : guide, guide: guide, plan, progress: progress)
-    (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balancesChannels, options.calibrationTotalSteps)
+    (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balanceSpread != nil, options.calibrationTotalSteps)
     record.guidanceScale = GenerateOptions.measuredGuidance
     (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
     if options.hasStaticRanges { record.observer = options.observer.name }
@@ -179,13 +179,13 @@ final class Quantizer {
   }
 
   private func balance(_ block: Int, _ observations: [Observation]) {
-    guard options.balancesChannels else { return }
+    guard let spread = options.balanceSpread else { return }
     let first = DiTWeights.number(of: .modulation, block: block)
     let balances = BlockLayer.allCases.map { layer -> ChannelBalance? in
       guard layer != .modulation, plans[first + layer.rawValue]?.activationBits == 8,
         let observer = observations[layer.rawValue].activations, case .stored(let matrix) = layers[first + layer.rawValue].linear.weights
       else { return nil }
-      return ChannelBalance(observer, matrix, kernels)
+      return ChannelBalance(observer, matrix, kernels, spread: spread)
     }
     for (index, folding) in source.dit.blocks[block].foldings(balances).enumerated() { foldings[first + index] = folding }
   }

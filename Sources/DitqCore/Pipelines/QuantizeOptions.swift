@@ -118,6 +118,12 @@ extension QuantizeOptions {
   /// Whether the extremes of activations are looked for, for ranges or for balance.
   var looksForExtremes: Bool { hasStaticRanges || balancesChannels }
 
+  /// How far the factors of balanced channels may be apart; nil where channels are not balanced.
+  var balanceSpread: Float? {
+    let spread = ChannelBalance.spread(steps: calibrationSteps, images: calibrationSteps * calibrationSamples)
+    return balancesChannels && spread > 1 ? spread : nil
+  }
+
   /// The first step alone, or steps spread evenly from the first to the last.
   var steps: [Int] {
     guard calibrationSteps > 1 else { return [0] }

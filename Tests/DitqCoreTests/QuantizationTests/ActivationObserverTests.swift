@@ -167,6 +167,30 @@ struct ChannelBalanceTests {
     }
   }
 
+  @Test("factors are no further from their median than what was looked at vouches for", arguments: [1.5, 2, 8] as [Float])
+  func bounded(spread: Float) throws {
+    let (x, weights) = problem(), (free, stored, memory) = try balance(x, weights)
+    let found = ChannelBalance(try observed([x]), stored, instructionSets()[0].kernels, spread: spread)
+    let median = free.columnFactors.sorted()[37 / 2]
+    for (bounded, factor) in zip(found.columnFactors, free.columnFactors) {
+      #expect(bounded == max(median / spread, min(median * spread, factor)))
+    }
+    #expect(found.columnFactors.max()! / found.columnFactors.min()! <= spread * spread * 1.0001 && memory.isIntact)
+  }
+
+  @Test("one step vouches for nothing, nor do three images")
+  func vouched() {
+    for (steps, samples, spread) in [
+      (1, 1, 1.0 / 3), (1, 16, 1), (3, 1, 1), (2, 2, 4.0 / 3), (3, 3, 3), (8, 1, 8.0 / 3), (8, 16, 8), (50, 16, 50),
+    ] {
+      #expect(abs(ChannelBalance.spread(steps: steps, images: steps * samples) - Float(spread)) < 1e-6)
+      var options = QuantizeOptions()
+      (options.balancesChannels, options.calibrationSteps, options.calibrationSamples) = (true, steps, samples)
+      #expect((options.balanceSpread == nil) == (spread <= 1))
+    }
+    #expect(QuantizeOptions().balanceSpread == nil)
+  }
+
   @Test("balanced inputs times folded weights are the product that they were")
   func product() throws {
     let (x, weights) = problem(), (found, stored, memory) = try balance(x, weights)
