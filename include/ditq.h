@@ -335,8 +335,9 @@ ditq_status ditq_session_memory(const ditq_model *DITQ_NONNULL model, const ditq
 ditq_status ditq_session_create(const ditq_model *DITQ_NONNULL model, const ditq_session_options *DITQ_NULLABLE options,
                                 ditq_session *DITQ_NULLABLE *DITQ_NONNULL session, ditq_error *DITQ_NULLABLE error);
 void ditq_session_destroy(ditq_session *DITQ_NULLABLE session);
-/* Ask the call in progress to end, with DITQ_CANCELLED: within 100 ms whatever the sizes of the model, where its threads have a core each.
-   From any thread or a signal handler. Does nothing on an idle session. */
+/* Ask the call in progress to end, with DITQ_CANCELLED: within 100 ms whatever the sizes of the model, where its threads have a core each; where one
+   image of latents or pixels takes gigabytes, within the time that copying it takes. From any thread or a signal handler. Does nothing on an idle
+   session. */
 void ditq_session_cancel(ditq_session *DITQ_NONNULL session);
 /* What really runs, as JSON: instruction set, threads, bytes, step times of the last call. Like ditq_model_describe_json. */
 ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session, char *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed,

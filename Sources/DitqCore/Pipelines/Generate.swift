@@ -179,12 +179,14 @@ extension Session {
   /// Ends the call where a step left latents, or a guess of the finished ones, that are no numbers.
   func checkLatents(step: Int, _ options: GenerateOptions, _ images: Int, _ name: (_ place: Int) -> String) throws(DitqError) {
     let count = model.config.latentCount
+    func check(_ values: UnsafePointer<Float>, _ place: Int) throws(DitqError) {
+      try checkMade(
+        values + place * count, count, { "step \(step + 1) of \(options.steps): the latents of \(name(place)) are" },
+        { "the model's weights, or a guidance_scale of \(options.guidanceScale), lead beyond what a float holds" })
+    }
     for place in 0..<images {
-      for values in [workspace.latents, workspace.images.origins] {
-        try checkMade(
-          values + place * count, count, { "step \(step + 1) of \(options.steps): the latents of \(name(place)) are" },
-          { "the model's weights, or a guidance_scale of \(options.guidanceScale), lead beyond what a float holds" })
-      }
+      try check(workspace.latents, place)
+      try check(workspace.images.origins, place)
     }
   }
 
