@@ -157,8 +157,11 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
  *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …; steps and guidance_scale
  *     inform people through ditq_model_describe_json, options have their own defaults);
- *   - the same layout as torch.save writes it since torch 1.6 (.pt): a dict of tensors, or one that holds it under "ema", "model" or
- *     "state_dict", looked for in this order. The pickle is read, never run: a class or function that no tensor needs is refused by name.
+ *   - the same layout as torch.save writes it since torch 1.6 (.pt): a dict of tensors, or one that holds it up to two keys deep. An average over
+ *     the steps of training ("ema", "model_ema", "ema_state_dict", …) goes before "model", "state_dict", "module" and the like, these before any
+ *     other key; "source" in ditq_model_describe_json says which was taken, and which average was not, and why. The pickle is read, never run: what no
+ *     tensor depends on may be of any class, and a weight that is of one which torch does not give plain numbers is refused by its name.
+ * A prefix before all names of the transformer ("module.", "_orig_mod.", …) is dropped in both kinds of single files, and named in "source".
  * Weights are F32, F16 or BF16, used in place from the mapped file (copied only where torch saved them in another order than row-major);
  * all arithmetic is float32.
  */

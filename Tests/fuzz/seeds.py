@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "python"))
 import ditq_c as ditq  # noqa: E402
 import safetensors_io  # noqa: E402
+import test_torch_objects  # noqa: E402
 import torch_io  # noqa: E402
 
 HIDDEN, MLP, TOKENS, CLASSES, CHANNELS, PATCH = 16, 64, 4, 3, 4, 2
@@ -123,6 +124,10 @@ def main(folder):
     write(corpus / "torch/training", b"\0" + torch_io.save(torch_io.training({}, tensors), zip64=False, descriptors=False))
     for protocol in (2, 4):
         write(corpus / f"torch/pickle{protocol}", b"\1" + torch_io.dumps(torch_io.training({}, tensors), protocol)[0])
+    beside = {name: value for name, value in test_torch_objects.BESIDE.items() if not name.startswith("random")}
+    for protocol in (1, 2, 4, 5):
+        write(corpus / f"torch/objects{protocol}", b"\1" + torch_io.dumps({"model": {f"module.{name}": tensor for name, tensor in tensors.items()}, "ema": {"shadow": {}}, "beside": beside}, protocol)[0])
+    write(corpus / "torch/lines", b"\1(S'a'\nctorch._utils\n_rebuild_tensor_v2\n((V\\u00e9\ncos\nsystem\nL12L\nF1e-5\nI01\ntQI0\n(I2\nt(I1\ntI00\nNtRp1\nsPid\n(ia\nB\n(la0g1\n(d.")
 
     with ditq.Model(models / "pipeline") as whole:
         for name, options in {"w4": {"weight_bits": 4, "weight_group": 16}, "static": {"activation_mode": 2, "calibration_steps": 2, "calibration_samples": 1, "balance_channels": 1},

@@ -185,8 +185,8 @@ def test_tensors_may_share_a_storage_and_be_parameters(golden):
 
 class SharedView(torch_io.Tensor):
     def __init__(self, whole, view):
-        self.storage, self.shape, self.strides = torch_io.Storage(whole), view.shape, tuple(s // 4 for s in view.strides)
-        self.offset = (view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // 4
+        self.storage, self.shape, self.strides = torch_io.Storage(whole), view.shape, tuple(s // whole.itemsize for s in view.strides)
+        self.offset = (view.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // whole.itemsize
 
 
 def test_contiguous_weights_are_used_in_place_and_others_copied_once():

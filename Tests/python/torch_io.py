@@ -16,7 +16,7 @@ from collections import OrderedDict
 import numpy as np
 from safetensors_io import BF16
 
-CLASSES = {"float32": "FloatStorage", "float16": "HalfStorage", "float64": "DoubleStorage", "int64": "LongStorage", "int32": "IntStorage", "uint8": "ByteStorage", "bool": "BoolStorage"}
+CLASSES = {"float32": "FloatStorage", "float16": "HalfStorage", "float64": "DoubleStorage", "int64": "LongStorage", "int32": "IntStorage", "int16": "ShortStorage", "int8": "CharStorage", "uint8": "ByteStorage", "bool": "BoolStorage", "complex64": "ComplexFloatStorage", "complex128": "ComplexDoubleStorage"}
 
 
 class Storage:
@@ -48,38 +48,58 @@ class Named:
 
 
 class Called:
-    """What a pickle makes by calling a name; `state` goes into it afterwards."""
+    """What a pickle makes by calling a name, perhaps with others among its arguments; `state` goes into it afterwards."""
 
     def __init__(self, name, *arguments, state=None):
         self.parts = (Named(name), arguments) + (() if state is None else (state,))
 
 
+class AsItself:
+    """An array that is pickled as numpy does it, and no tensor."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+class Outside:
+    """What a pickle only refers to, by an id of any kind."""
+
+    def __init__(self, id):
+        self.id = id
+
+
 @contextlib.contextmanager
-def standing_in(names):
-    """Stand-ins for modules and what is in them, so that pickle agrees to name them."""
-    stand_ins, kept = {}, dict(sys.modules)
-    for module, name in names:
-        for part in [".".join(module.split(".")[: i + 1]) for i in range(module.count(".") + 1)]:
-            stand_ins.setdefault(part, types.ModuleType(part))
-        setattr(stand_ins[module], name, type(name, (), {"__module__": module, "__qualname__": name}))
-    sys.modules.update(stand_ins)
+def standing_in():
+    """Stand-ins for classes, and modules where there are none, made as they are named, so that pickle agrees to name them."""
+    modules, replaced = dict(sys.modules), []
+
+    def find(named):
+        for i in range(named.module.count(".") + 1):
+            sys.modules.setdefault(part := ".".join(named.module.split(".")[: i + 1]), types.ModuleType(part))
+        module = sys.modules[named.module]
+        if getattr(getattr(module, named.name, None), "stands_in", None) != named.module:
+            replaced.append((module, named.name, getattr(module, named.name, None)))
+            setattr(module, named.name, type(named.name, (), {"__module__": named.module, "__qualname__": named.name, "stands_in": named.module}))
+        return getattr(module, named.name)
+
     try:
-        yield lambda named: getattr(stand_ins[named.module], named.name)
+        yield find
     finally:
+        for module, name, value in reversed(replaced):
+            delattr(module, name) if value is None else setattr(module, name, value)
         sys.modules.clear()
-        sys.modules.update(kept)
+        sys.modules.update(modules)
 
 
-TORCH = [("torch._utils", "_rebuild_tensor_v2"), ("torch._utils", "_rebuild_parameter")] + [("torch", name) for name in [*CLASSES.values(), "BFloat16Storage"]]
-
-
-def dumps(value, protocol=2, names=()):
-    """(the pickle of a value, its storages): arrays become tensors; `names` are of Named and Called in it."""
+def dumps(value, protocol=2):
+    """(the pickle of a value, its storages): arrays become tensors."""
     storages, keys = [], {}
-    with standing_in(TORCH + [tuple(name.rsplit(".", 1)) for name in names]) as find:
+    with standing_in() as find:
 
         class Pickler(pickle.Pickler):
             def persistent_id(self, thing):
+                if isinstance(thing, Outside):
+                    return thing.id
                 if not isinstance(thing, Storage):
                     return None
                 place = thing.array.ctypes.data
@@ -93,8 +113,11 @@ def dumps(value, protocol=2, names=()):
                     thing = Tensor(thing)
                 if isinstance(thing, Tensor):
                     return find(Named("torch._utils._rebuild_tensor_v2")), (thing.storage, thing.offset, thing.shape, thing.strides, False, OrderedDict())
+                if isinstance(thing, AsItself):
+                    return thing.array.__reduce__()
                 if isinstance(thing, Called):
-                    return (find(thing.parts[0]), *thing.parts[1:])
+                    function, arguments, *state = thing.parts
+                    return (find(function), tuple(find(each) if isinstance(each, Named) else each for each in arguments), *state)
                 return NotImplemented
 
         file = io.BytesIO()
@@ -147,9 +170,9 @@ def members(data, storages, folder="model", byteorder=b"little"):
     return [entry(f"{folder}/data.pkl", data), entry(f"{folder}/byteorder", byteorder), *numbers, entry(f"{folder}/version", b"3\n")]
 
 
-def save(value, protocol=2, names=(), **zip_options):
+def save(value, protocol=2, **zip_options):
     """The bytes of torch.save(value); arrays in it are tensors."""
-    return archive(members(*dumps(value, protocol, names)), **zip_options)
+    return archive(members(*dumps(value, protocol)), **zip_options)
 
 
 def training(model, ema):

@@ -24,7 +24,7 @@ extension Model {
       ? try readTorchCheckpoint(bytes, named: name, options.allocator)
       : CheckpointFile(tensors: try readSafetensors(bytes, named: name), source: "safetensors", arguments: nil)
     do {
-      return try openOfficialCheckpoint(checkpoint, options)
+      return try openOfficialCheckpoint(checkpoint.withoutPrefix(), options)
     } catch {
       throw error.said(of: name)
     }

@@ -27,6 +27,11 @@ struct ParameterLoader {
     var measuring = try ParameterLoader(tensors, packed, Arena(), isMeasuring: true)
     _ = try body(&measuring)
     let size = try measuring.arena.checkedSize("weights")
+    guard size <= max(Limit.copiedByteCount, Limit.copiesPerByte * tensors.fileByteCount) else {
+      throw DitqError(
+        .unsupported,
+        "weights: \(size) bytes of memory for \(tensors.fileByteCount) bytes in files: more names share their numbers than is likely")
+    }
     let block = try Block(byteCount: max(64, size), from: allocator, for: "weights")
     var loader = try ParameterLoader(tensors, packed, Arena(block.start), isMeasuring: false)
     return (try body(&loader), block)

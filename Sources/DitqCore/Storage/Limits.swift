@@ -20,6 +20,10 @@ enum Limit {
   static let pickleNesting = 1000
   static let pickleTextByteCount = 1024
   static let checkpointArguments = 1000
+  // What opening copies of a file's tensors, in bytes for each of the file's own; or this much, for small files. Floats are at most twice what
+  // they were in 16 bits, but tensors may share their numbers, and each is copied for itself.
+  static let copiesPerByte = 4
+  static let copiedByteCount = 64 << 20
   // Sizes of a model: whatever is computed from them fits 64 bits.
   static let hiddenSize = 4...65536
   static let depth = 1...1024

@@ -70,9 +70,22 @@ func product(_ factors: [Int]) -> Int? {
 
 extension Tensor {
   fileprivate func renamed(droppingPrefix prefix: String) -> Tensor {
-    let rest = String(decoding: name.utf8.dropFirst(prefix.utf8.count), as: UTF8.self)
-    return Tensor(name: rest, dtype: dtype, shape: shape, start: start, byteCount: byteCount, elementCount: elementCount)
+    Tensor(
+      name: name.droppingPrefix(prefix), dtype: dtype, shape: shape, start: start, byteCount: byteCount, elementCount: elementCount)
   }
+}
+
+extension String {
+  fileprivate func droppingPrefix(_ prefix: String) -> String {
+    String(decoding: utf8.dropFirst(prefix.utf8.count), as: UTF8.self)
+  }
+}
+
+/// A tensor of a class that only its own code reads.
+struct OpaqueTensor {
+  let name: String
+  /// The class, in words.
+  let kind: String
 }
 
 final class TensorCollection {
@@ -80,36 +93,47 @@ final class TensorCollection {
   let metadata: [(name: String, value: String)]
   /// In the byte order of their names.
   let tensors: [Tensor]
+  /// In the order of the file.
+  private let opaque: [OpaqueTensor]
   private let files: [Bytes]
 
   /// A convenience initializer, as names may repeat: see Block.
-  convenience init(_ tensors: [Tensor], metadata: [(name: String, value: String)], in files: [Bytes]) throws(DitqError) {
+  convenience init(
+    _ tensors: [Tensor], opaque: [OpaqueTensor] = [], metadata: [(name: String, value: String)], in files: [Bytes]
+  ) throws(DitqError) {
     let (order, repeated) = try order(ofNames: tensors.mapped { $0.name })
     if let repeated { throw DitqError(.malformed, "\(tensors[repeated].name): two tensors of this name") }
-    self.init(sorted: try order.mapped { tensors[$0] }, metadata, files)
+    self.init(sorted: try order.mapped { tensors[$0] }, opaque, metadata, files)
   }
 
-  private init(sorted tensors: [Tensor], _ metadata: [(name: String, value: String)], _ files: [Bytes]) {
-    (self.tensors, self.metadata, self.files) = (tensors, metadata, files)
+  private init(sorted tensors: [Tensor], _ opaque: [OpaqueTensor], _ metadata: [(name: String, value: String)], _ files: [Bytes]) {
+    (self.tensors, self.opaque, self.metadata, self.files) = (tensors, opaque, metadata, files)
   }
 
   /// The tensors of several files as one collection.
   convenience init(merging parts: [TensorCollection]) throws(DitqError) {
-    var tensors: [Tensor] = [], metadata: [(name: String, value: String)] = [], files: [Bytes] = []
+    var tensors: [Tensor] = [], opaque: [OpaqueTensor] = [], metadata: [(name: String, value: String)] = [], files: [Bytes] = []
     for part in parts {
       for tensor in part.tensors { try tensors.add(tensor) }
+      for each in part.opaque { try opaque.add(each) }
       for entry in part.metadata { try metadata.add(entry) }
       for file in part.files { try files.add(file) }
     }
-    try self.init(tensors, metadata: metadata, in: files)
+    try self.init(tensors, opaque: opaque, metadata: metadata, in: files)
   }
 
   /// The tensors whose names begin with a prefix, under the rest of their names; or all the others.
   func part(under prefix: String, inverted: Bool = false) throws(DitqError) -> TensorCollection {
     let chosen = try tensors.kept { $0.name.starts(withBytesOf: prefix) != inverted }
+    let opaque = try opaque.kept { $0.name.starts(withBytesOf: prefix) != inverted }
+    guard !inverted else { return try TensorCollection(chosen, opaque: opaque, metadata: metadata, in: files) }
     return try TensorCollection(
-      inverted ? chosen : chosen.mapped { $0.renamed(droppingPrefix: prefix) }, metadata: metadata, in: files)
+      chosen.mapped { $0.renamed(droppingPrefix: prefix) },
+      opaque: opaque.mapped { OpaqueTensor(name: $0.name.droppingPrefix(prefix), kind: $0.kind) }, metadata: metadata, in: files)
   }
+
+  /// Of all files together.
+  var fileByteCount: Int { files.reduce(0) { $0 + $1.count } }
 
   /// What was read of mapped files need not stay in memory.
   func forgetPages() { for file in files { file.forgetPages() } }
@@ -144,7 +168,7 @@ final class TensorCollection {
 
   /// The tensor of this name, type and shape.
   func require(_ name: String, dtype: String, shape: [Int]) throws(DitqError) -> Tensor {
-    guard let tensor = find(name) else { throw DitqError(.notFound, "\(name): no such tensor") }
+    guard let tensor = find(name) else { throw missing(name) }
     guard tensor.dtype == dtype && tensor.shape == shape else {
       throw DitqError(
         .malformed, "\(name): \(dtype) \(text(ofShape: shape)) expected, \(tensor.dtype) \(text(ofShape: tensor.shape)) found")
@@ -162,11 +186,19 @@ final class TensorCollection {
   }
 
   private func requireWeights(_ name: String) throws(DitqError) -> Tensor {
-    guard let tensor = find(name) else { throw DitqError(.notFound, "\(name): no such tensor") }
+    guard let tensor = find(name) else { throw missing(name) }
     guard tensor.elementType != nil else {
       throw DitqError(.unsupported, "\(name): dtype F32, F16 or BF16 expected, \(tensor.dtype) found")
     }
     return tensor
+  }
+
+  /// The file has no numbers of this name.
+  private func missing(_ name: String) -> DitqError {
+    if let opaque = opaque.first(where: { $0.name == name }) {
+      return DitqError(.unsupported, "\(name): a plain tensor expected, \(opaque.kind) found: its numbers are read by its own code alone")
+    }
+    return DitqError(.notFound, "\(name): no such tensor")
   }
 
   private func firstIndex(notBefore name: String) -> Int { firstPlace(notBefore: name, of: tensors.count) { tensors[$0].name } }

@@ -1,29 +1,6 @@
-// What the names in a pickle of torch.save mean: storages, tensors, and a few classes that carry no weights. An extension of the machine
-// in Pickle.swift. Refuses every other name, before anything could be made of it, and storages and tensors that leave their bytes.
-
-/// The zip file of a checkpoint.
-struct TorchArchive {
-  let bytes: UnsafeRawBufferPointer
-  let zip: ZipArchive
-  /// FOLDER/data.pkl: all others are in that folder.
-  let pickle: ZipEntry
-  /// "FOLDER/".
-  private let folder: String
-
-  init(_ bytes: UnsafeRawBufferPointer, _ zip: ZipArchive, pickle: ZipEntry) {
-    (self.bytes, self.zip, self.pickle) = (bytes, zip, pickle)
-    folder = String(decoding: pickle.name.utf8.dropLast("data.pkl".utf8.count), as: UTF8.self)
-  }
-
-  func find(_ name: String) -> ZipEntry? { zip.find(folder + name) }
-}
-
-struct TorchStorage {
-  /// In the words of Tensor.
-  let dtype: String
-  let start: UnsafeRawPointer
-  let byteCount: Int
-}
+// What the objects in a pickle of torch.save mean: tensors, parameters, storages, dtypes. An extension of the graph in PickleGraph.swift, asked
+// about what weights are read from alone: all else in a file stays an object of some class, whatever it is. Refuses storages that leave
+// their bytes, and says which class it is where a weight is of one that is not known.
 
 /// The dtype of a class of storages, or of a dtype.
 private func dtype(ofTorch name: String) -> String? {
@@ -38,88 +15,165 @@ private func dtype(ofTorch name: String) -> String? {
   case "torch.CharStorage", "torch.int8": "I8"
   case "torch.ByteStorage", "torch.uint8", "torch.storage.UntypedStorage": "U8"
   case "torch.BoolStorage", "torch.bool": "BOOL"
+  case "torch.uint64": "U64"
+  case "torch.uint32": "U32"
+  case "torch.uint16": "U16"
+  case "torch.float8_e4m3fn": "F8_E4M3"
+  case "torch.float8_e5m2": "F8_E5M2"
   default: nil
   }
 }
 
-extension PickleMachine {
-  func named(_ name: String) throws(DitqError) -> PickleValue {
+/// Functions of torch that make a tensor of their arguments.
+private enum TensorFunction {
+  /// (storage, offset, sizes, strides, requires_grad, hooks, …, how its numbers are to be read); with a dtype of its own before the last.
+  case numbers, typedNumbers
+  /// (tensor, …): the same tensor.
+  case parameter
+  /// (function, class, arguments, …): what that function makes, as an object of the class.
+  case subclass
+
+  init?(_ name: String) {
     switch name {
-    case "collections.OrderedDict", "argparse.Namespace", "torch.Size", "torch.device", "torch._utils._rebuild_tensor",
-      "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_parameter":
-      break
-    default:
-      guard dtype(ofTorch: name) != nil else {
-        throw DitqError(
-          .unsupported, "\(jsonLiteral(name)): a class or function that checkpoints do not need; nothing is imported or executed")
+    case "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2": self = .numbers
+    case "torch._utils._rebuild_tensor_v3": self = .typedNumbers
+    case "torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state": self = .parameter
+    case "torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2": self = .subclass
+    default: return nil
+    }
+  }
+}
+
+/// A call of a function that makes a tensor of numbers.
+struct TensorCall {
+  let isTyped: Bool
+  let arguments: PickleTuple
+}
+
+/// What a weight turned out to be.
+enum TorchWeight {
+  case numbers(TorchTensor)
+  /// Numbers that only a class knows how to read, in words.
+  case opaque(String)
+}
+
+extension PickleGraph {
+  /// The call behind a tensor, or behind a parameter; nil for everything else. A parameter of a parameter of … is followed a few times.
+  func tensorCall(_ value: PickleValue) -> TensorCall? {
+    var value = value
+    for _ in 0..<8 {
+      guard case .object(let index) = value else { return nil }
+      let object = objects[Int(index)], arguments = self[object.arguments]
+      guard object.state == nil, let name = name(object.callee), let function = TensorFunction(name) else { return nil }
+      switch function {
+      case .numbers, .typedNumbers: return TensorCall(isTyped: function == .typedNumbers, arguments: object.arguments)
+      case .parameter:
+        guard let tensor = arguments.first else { return nil }
+        value = tensor
+      case .subclass:
+        let parts = Array(arguments.prefix(3))
+        guard parts.count == 3, isPlain(parts[1]), case .tuple(let start, let count) = parts[2], let inner = self.name(parts[0]),
+          let made = TensorFunction(inner), made == .numbers || made == .typedNumbers
+        else { return nil }
+        return TensorCall(isTyped: made == .typedNumbers, arguments: PickleTuple(start: start, count: count))
       }
     }
-    globals.append(name)
-    return .global(globals.count - 1)
+    return nil
   }
 
-  /// What a class or function makes of its arguments.
-  func called(_ callee: PickleValue, with arguments: PickleValue) throws(DitqError) -> PickleValue {
-    guard case .global(let index) = callee, case .tuple(let list) = arguments else {
-      throw DitqError(.malformed, "a name and a tuple expected, \(callee.kindName) and \(arguments.kindName) found")
+  /// Whether a class has the numbers of a tensor as they are: torch writes its own so where somebody gave a tensor attributes.
+  private func isPlain(_ type: PickleValue) -> Bool {
+    switch name(type) ?? "" {
+    case "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer": true
+    default: false
     }
-    let name = globals[index], arguments = lists[list]
-    do throws(DitqError) {
+  }
+
+  /// Whether torch makes a tensor of this, of whatever kind.
+  func isTensor(_ value: PickleValue) -> Bool {
+    guard case .object(let index) = value, let name = name(objects[Int(index)].callee) else { return false }
+    return name.starts(withBytesOf: "torch._utils._rebuild_") || name.starts(withBytesOf: "torch._tensor._rebuild_")
+  }
+
+  /// The class of an object, or the function that it is a result of, as a sentence names it.
+  func className(of value: PickleValue) -> String {
+    var value = value
+    for _ in 0..<8 {
+      guard case .object(let index) = value else { return kind(of: value) }
+      let object = objects[Int(index)], arguments = Array(self[object.arguments].prefix(2))
+      guard let name = name(object.callee) else {
+        value = object.callee
+        continue
+      }
       switch name {
-      case "collections.OrderedDict":
-        guard arguments.isEmpty else { throw DitqError(.unsupported, "no arguments expected, \(arguments.count) found") }
-        return .dict(newList([]))
-      case "argparse.Namespace": return .dict(newList([]))
-      case "torch.Size", "torch.device": return .other
-      case "torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2": return try rebuiltTensor(arguments, dtype: nil)
-      case "torch._utils._rebuild_tensor_v3":
-        guard arguments.count >= 7, case .global(let type) = arguments[6], let dtype = dtype(ofTorch: globals[type]) else {
-          throw DitqError(.malformed, "a dtype expected")
-        }
-        return try rebuiltTensor(arguments, dtype: dtype)
-      case "torch._utils._rebuild_parameter":
-        guard case .tensor(let tensor) = arguments.first else { throw DitqError(.malformed, "a tensor expected") }
-        return .tensor(tensor)
-      default: throw DitqError(.malformed, "called like a function")
+      case "copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct":
+        return arguments.first.flatMap { self.name($0) } ?? name
+      default: break
       }
-    } catch {
-      throw error.said(of: name)
+      switch TensorFunction(name) {
+      case .subclass?: return arguments.last.flatMap { self.name($0) } ?? name
+      case .parameter?:
+        guard let tensor = arguments.first, case .object = tensor else { return name }
+        value = tensor
+      default: return name
+      }
     }
+    return "a class within classes"
   }
 
-  /// What a persistent id stands for: ("storage", class, key, location, elements), of which the entry FOLDER/data/KEY holds the bytes.
-  func persistent(_ value: PickleValue) throws(DitqError) -> PickleValue {
-    guard case .tuple(let list) = value, lists[list].count == 5, isText(lists[list][0], "storage"), case .global(let type) = lists[list][1],
-      let dtype = dtype(ofTorch: globals[type]), case .text(_, 0...64) = lists[list][2], let key = text(lists[list][2]),
-      case .integer(let count) = lists[list][4]
-    else { throw DitqError(.malformed, "persistent id: (\"storage\", class, key, location, elements) expected") }
-    let name = "data/\(key)"
-    guard let entry = archive.find(name) else {
-      throw DitqError(.malformed, "storage \(jsonLiteral(key)): the zip has no \(jsonLiteral(name))")
+  func weight(_ object: Int32, in archive: TorchArchive) throws(DitqError) -> TorchWeight {
+    guard let call = tensorCall(.object(object)) else {
+      return .opaque(className(of: .object(object)) + (objects[Int(object)].state == nil ? "" : " with a state of its own"))
+    }
+    // Careful: any number of tensors may name one tuple of any length.
+    let arguments = Array(self[call.arguments].prefix(8))
+    guard arguments.count >= (call.isTyped ? 7 : 4), case .integer(let offset) = arguments[1],
+      case .tuple(let sizes, let rank) = arguments[2],
+      case .tuple(let steps, let stepCount) = arguments[3]
+    else { throw DitqError(.malformed, "a storage, an offset, sizes and strides expected") }
+    // The last argument tells of numbers that are to be negated or conjugated as they are read.
+    let metadata = call.isTyped ? 7 : 6
+    if arguments.count > metadata, case .dict(let dict) = arguments[metadata], items(dict).contains(where: { _ in true }) {
+      return .opaque("a view with its own sign")
+    }
+    var own: String?
+    if call.isTyped {
+      guard let name = name(arguments[6]) else { throw DitqError(.malformed, "a dtype expected, \(kind(of: arguments[6])) found") }
+      own = dtype(ofTorch: name)
+      guard own != nil else { return .opaque(name) }
+    }
+    let (storage, type) = try storage(arguments[0], in: archive)
+    guard let storage else { return .opaque(type) }
+    let shape = try integers(PickleTuple(start: sizes, count: rank)), strides = try integers(PickleTuple(start: steps, count: stepCount))
+    return .numbers(try TorchTensor(storage, own, offset: offset, shape: shape, strides: strides))
+  }
+
+  /// What ("storage", class, key, location, elements) stands for, of which the entry FOLDER/data/KEY holds the bytes, and its class; nil where
+  /// nothing is known of that.
+  private func storage(_ value: PickleValue, in archive: TorchArchive) throws(DitqError) -> (TorchStorage?, type: String) {
+    guard case .persistent(let place) = value, case .tuple(let start, 5) = elements[Int(place)] else {
+      throw DitqError(.malformed, "a storage expected, \(kind(of: value)) found")
+    }
+    let id = Array(self[PickleTuple(start: start, count: 5)])
+    guard isText(id[0], "storage"), let type = name(id[1]), let key = text(id[2], limit: TorchArchive.keyByteCount),
+      case .integer(let count) = id[4]
+    else { throw DitqError(.malformed, "storage: (\"storage\", class, key, location, elements) expected") }
+    guard let dtype = dtype(ofTorch: type) else { return (nil, type) }
+    guard let entry = archive.storage(key) else {
+      throw DitqError(.malformed, "storage \(jsonLiteral(key)): the zip has no \(jsonLiteral("data/" + key))")
     }
     guard count >= 0, let byteCount = product([count, byteCount(ofDtype: dtype)!]), byteCount <= entry.byteCount else {
       throw DitqError(.malformed, "storage \(jsonLiteral(key)): \(entry.byteCount) bytes found, too few for \(count) elements of \(dtype)")
     }
-    storages.append(TorchStorage(dtype: dtype, start: archive.bytes.baseAddress! + entry.start, byteCount: byteCount))
-    return .storage(storages.count - 1)
+    return (TorchStorage(dtype: dtype, start: archive.bytes.baseAddress! + entry.start, byteCount: byteCount), type)
   }
 
-  /// (storage, offset, sizes, strides, …); without a dtype it is the storage's.
-  private func rebuiltTensor(_ arguments: [PickleValue], dtype: String?) throws(DitqError) -> PickleValue {
-    guard arguments.count >= 4, case .storage(let storage) = arguments[0], case .integer(let offset) = arguments[1],
-      case .tuple(let sizes) = arguments[2], case .tuple(let steps) = arguments[3]
-    else { throw DitqError(.malformed, "a storage, an offset, sizes and strides expected") }
-    let (shape, strides) = (try integers(lists[sizes]), try integers(lists[steps]))
-    tensors.append(try TorchTensor(storages[storage], dtype, offset: offset, shape: shape, strides: strides))
-    return .tensor(tensors.count - 1)
-  }
-
-  private func integers(_ values: [PickleValue]) throws(DitqError) -> [Int] {
-    guard values.count <= Limit.rank else {
-      throw DitqError(.unsupported, "a tensor of rank \(values.count), more than \(Limit.rank)")
-    }
+  private func integers(_ tuple: PickleTuple) throws(DitqError) -> [Int] {
+    guard tuple.count <= Limit.rank else { throw DitqError(.unsupported, "a tensor of rank \(tuple.count), more than \(Limit.rank)") }
     var integers: [Int] = []
-    for value in values {
+    for value in self[tuple] {
       guard case .integer(let integer) = value, integer >= 0 else { throw DitqError(.malformed, "sizes and strides from 0 expected") }
       integers.append(integer)
     }

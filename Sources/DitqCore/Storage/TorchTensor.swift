@@ -3,6 +3,13 @@
 
 import CPlatform
 
+struct TorchStorage {
+  /// In the words of Tensor.
+  let dtype: String
+  let start: UnsafeRawPointer
+  let byteCount: Int
+}
+
 struct TorchTensor {
   let dtype: String
   let shape: [Int]

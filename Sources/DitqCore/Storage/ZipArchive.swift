@@ -165,7 +165,10 @@ private func readEntry(_ reader: inout ByteReader, _ bytes: UnsafeRawBufferPoint
     try central.widen(bytes, extra, offset: &header)
     guard central.flags & 0x2041 == 0 else { throw DitqError(.unsupported, "encrypted") }
     guard central.method == 0 else {
-      throw DitqError(.unsupported, "compressed (method \(central.method)): torch.save stores entries as they are")
+      throw DitqError(
+        .unsupported,
+        "compressed (method \(central.method)): torch.save stores entries as they are; of a TorchScript module, which torch.jit.save compresses, "
+          + "save torch.jit.load(path).state_dict()")
     }
     guard central.packed == central.size else {
       throw DitqError(.malformed, "\(central.size) bytes stored in \(central.packed) bytes")

@@ -92,16 +92,54 @@ struct TorchCheckpointTests {
     try reading(checkpoint(Op.saved(("a", Op.tensor([1], strides: [1]))))) { _, source in #expect(source == "torch checkpoint") }
   }
 
-  @Test("names are refused before anything could be made of them")
+  @Test("an object is refused by its class, whatever opcodes it was made with, and nothing is made of names alone")
   func names() {
+    let empty: [UInt8] = [0x29], mark = Op.mark
     for (module, name) in [
       ("os", "system"), ("builtins", "eval"), ("torch", "load"), ("torch", "Float"), ("", ""), ("torch.", "FloatStorage"),
     ] {
-      for opcodes in [Op.global(module, name), Op.text(module) + Op.text(name) + [0x93]] {
-        let error = refusal(ofCheckpoint: opcodes)
-        #expect(error?.status == .unsupported && error?.message.contains("\"\(module).\(name)\": a class or function") == true)
+      let lines = Array("\(module)\n\(name)\n".utf8), named = Op.global(module, name), stacked = Op.text(module) + Op.text(name) + [0x93]
+      for opcodes in [
+        named + empty + Op.reduce, stacked + empty + Op.reduce, named + empty + [0x81], stacked + empty + Op.dict + [0x92],
+        mark + [0x69] + lines, mark + named + [0x6f], mark + named + Op.none + [0x6f],
+      ] {
+        let error = refusal(ofCheckpoint: opcodes + Op.stop)
+        #expect(error?.status == .unsupported && error?.message.contains("an object of \(module).\(name) found: nothing is") == true)
       }
+      #expect(refusal(ofCheckpoint: named + Op.stop)?.message.contains("a dict of tensors expected, a name found") == true)
     }
+  }
+
+  @Test("the opcodes of protocol 0, which are lines of text")
+  func lines() throws {
+    func line(_ text: String) -> [UInt8] { Array("\(text)\n".utf8) }
+    let storage =
+      line("(S'storage'") + Op.global("torch", "FloatStorage") + line("V0") + line("S\"cpu\"") + line("I12") + [0x74] + line("p7")
+      + Op.persistent
+    let tensor =
+      Op.global("torch._utils", "_rebuild_tensor_v2") + Op.mark + storage + line("L5L") + line("(I2") + line("L2L") + [0x74]
+      + line("(I4") + line("I2") + [0x74] + line("I00") + Op.none + [0x74, 0x52]
+    let others =
+      line("Vescaped \\u00e9") + line("(I1") + line("F-1.5e-07") + line("Finf") + line("L-123456789012345678901234567890L") + [0x6c, 0x73]
+      + line("S'again'") + line("g7") + [0x73] + line("Vid") + line("Pan id") + [0x73]
+    try reading(checkpoint(line("(Va") + tensor + [0x64] + others + Op.stop)) { (tensors, _) throws in
+      #expect(try floats(tensors, "a") == [5, 7, 9, 11] && tensors.tensors.count == 1)
+    }
+  }
+
+  @Test("sets, bytes, buffers and extensions are values like others")
+  func containers() throws {
+    let set: [UInt8] = [0x8f, 0x28, 0x4b, 1, 0x90], frozen: [UInt8] = [0x28, 0x4b, 1, 0x91],
+      bytes: [UInt8] = [0x96, 2, 0, 0, 0, 0, 0, 0, 0, 1, 2]
+    let coded: [UInt8] = [0x83, 1, 2, 0x29, 0x52], latin: [UInt8] = [0x55, 1, 0xe9], long: [UInt8] = [0x54, 1, 0, 0, 0, 0x61]
+    let list = Op.global("a", "B") + [0x29, 0x81, 0x28, 0x4b, 1, 0x65],
+      items = Op.global("a", "C") + [0x29, 0x81] + Op.text("k") + [0x4e, 0x73]
+    let file = checkpoint(
+      Op.saved(
+        ("set", set), ("frozen", frozen), ("bytes", bytes), ("coded", coded), ("latin", latin), ("long", long), ("list", list),
+        ("items", items),
+        ("a", Op.tensor([1], strides: [1]))))
+    try reading(file) { (tensors, _) throws in #expect(tensors.tensors.map { $0.name } == ["a"]) }
   }
 
   @Test("a tensor that leaves its storage is refused")
@@ -113,7 +151,7 @@ struct TorchCheckpointTests {
     ]
     for (offset, shape, strides) in cases {
       let error = refusal(ofCheckpoint: Op.saved(("a", Op.tensor(offset: offset, shape, strides: strides))))
-      #expect(error?.status == .malformed && error?.message.hasPrefix("m.pt: data.pkl: byte ") == true, "\(offset) \(shape) \(strides)")
+      #expect(error?.status == .malformed && error?.message.hasPrefix("m.pt: data.pkl: a: ") == true, "\(offset) \(shape) \(strides)")
     }
     let error = refusal(ofCheckpoint: Op.saved(("a", Op.tensor([1 << 40], strides: [0]))))
     #expect(error?.status == .unsupported && error?.message.contains("a: shape [1099511627776]: expanded") == true)
