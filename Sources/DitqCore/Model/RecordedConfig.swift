@@ -115,7 +115,10 @@ struct RecordedConfig {
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
     try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
     let calibration = tensors.metadataValue("ditq.calibration") ?? "{}"
-    try readBins(Settings(text: calibration, named: "ditq.calibration"))
+    let record = try Settings(text: calibration, named: "ditq.calibration")
+    // It goes into the model's JSON as it stands.
+    guard record.json.isStrict else { throw DitqError(.malformed, "ditq.calibration: finite numbers expected, another found") }
+    try readBins(record)
     self.calibration = calibration
   }
 
