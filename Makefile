@@ -14,7 +14,7 @@ MODELS  := examples/models/emoji
 MODEL   := $(MODELS)/emoji-w8a8.ditq
 SWIFT_SOURCES := Package.swift $(shell find Sources include -name '*.swift' -o -name '*.c' -o -name '*.h' -o -name '*.map' -o -name '*.ld' -o -name '*.modulemap')
 
-.PHONY: all demo test test-quality test-avx512 lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
+.PHONY: all demo test test-quality test-avx512 differential lib other-libraries archive tool models gen_png bench-peers install clean setup setup-test format lint fuzz failures sanitize soak reproducible sbom
 .DEFAULT_GOAL := all
 all: lib gen_png
 
@@ -80,6 +80,15 @@ test-avx512: archive
 	@Tests/tools/setup.sh --no-install-recommends gcc bochs bochs-term bochsbios vgabios isolinux syslinux-common xorriso cpio busybox-static
 	Tests/tools/avx512.sh
 
+# COUNT random configurations, from seed FIRST on, against PyTorch and diffusers, which are installed (several GB) into an environment of their own.
+COUNT ?= 300
+FIRST ?= 0
+differential: setup lib
+	@test -x .build-torch/bin/python || { Tests/tools/setup.sh python3-venv && python3 -m venv .build-torch; }
+	@.build-torch/bin/python -c 'import torch, diffusers, transformers, accelerate' 2>/dev/null || \
+	  .build-torch/bin/pip install --quiet numpy safetensors torch transformers accelerate 'diffusers==0.42.*'
+	DITQ_LIBRARY=$(CURDIR)/$(LIBRARY) .build-torch/bin/python Tests/tools/differential.py --seeds $(FIRST):$$(($(FIRST) + $(COUNT)))
+
 # What SECURITY.md tells of. Fuzzing, SECONDS for each target of Tests/fuzz (or of TARGETS, some of them), two at a time; every request of memory
 # refused in its turn; sanitizers and valgrind; a storm of sessions under ThreadSanitizer for SOAK seconds; two builds compared; what the library consists of, in CycloneDX.
 SECONDS ?= 20
@@ -144,4 +153,4 @@ lint:
 	swift format lint --strict --recursive --configuration .swift-format Package.swift Sources Tests
 
 clean:
-	rm -rf .build .build-embedded .build-test .build-tool .build-bochs .build-peers .build-python .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png
+	rm -rf .build .build-embedded .build-test .build-tool .build-bochs .build-peers .build-python .build-torch .build-address .build-thread .build-valgrind .build-*-linux-gnu* red-apple.png

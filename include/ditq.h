@@ -153,7 +153,8 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  * Open a model from a path:
  *   - a .ditq file: quantized, mapped into memory, ready at once;
  *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors or torch .bin, whole or sharded with an
- *     index);
+ *     index). The scheduler that model_index.json names, DDIMScheduler, DDPMScheduler or DPMSolverMultistepScheduler, is the model's sampler, by
+ *     its settings and diffusers' defaults; settings that are not implemented are DITQ_UNSUPPORTED, with the field;
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
  *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …; steps and guidance_scale
  *     inform people through ditq_model_describe_json, options have their own defaults);
@@ -348,10 +349,17 @@ ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session,
 
 /* ---- Generating --------------------------------------------------------------------------------------------------------- */
 
-/* The first three go by predicted noise, the last by predicted velocity: one that does not fit the model is DITQ_UNSUPPORTED. */
+/*
+ * The first three go by what a diffusion predicts (noise, the image, or v), the last by the velocity of a flow: one that does not fit the model is
+ * DITQ_UNSUPPORTED. Whichever is chosen follows what the model records of its schedule (betas, timestep spacing and offset, clipping, v_prediction, …),
+ * as diffusers' from_config takes it over from one scheduler to another; but where the model's own sampler has its usual spacing, the chosen one has
+ * its own: DDIM and DDPM leading (with DITQ_COMPATIBILITY_OFFICIAL respaced), DPM-Solver++ linspace; and nothing is clipped that the file of a solver does
+ * not clip. In DITQ_COMPATIBILITY_DIFFUSERS the schedule is
+ * torch's, in single precision.
+ */
 enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
        DITQ_SAMPLER_DDIM = 1,        /* Song et al. 2021; eta adds noise */
-       DITQ_SAMPLER_DDPM = 2,        /* ancestral, with the learned variance where the model has one (Nichol & Dhariwal 2021) */
+       DITQ_SAMPLER_DDPM = 2,        /* ancestral, with the learned variance where the model has one (Nichol & Dhariwal 2021) and records no fixed one */
        DITQ_SAMPLER_DPMPP_2M = 3,    /* DPM-Solver++ multistep, order 2 (Lu et al. 2022) */
        DITQ_SAMPLER_FLOW_EULER = 4 };/* straight paths, for flow-matching weights such as SiT */
 enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
@@ -360,7 +368,8 @@ enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_
 typedef struct ditq_generate_options {
   uint32_t struct_size;
   int32_t sampler;
-  int32_t steps;                 /* 1 to the model's training steps, 1000 (999 with DPM-Solver++); default 50 */
+  int32_t steps;                 /* 1 to the model's training steps, 1000 (999 with DPM-Solver++), and what its spacing and offset have timesteps for;
+                                    default 50 */
   int32_t random;                /* DITQ_RANDOM_… */
   double guidance_scale;         /* classifier-free guidance, 0 to 1000; 1 = none, and half the work; default 4 */
   double guidance_begin;         /* guide only where this ≤ progress < end, 0 = first step, 1 = past the last; defaults 0 and 1 */

@@ -101,8 +101,9 @@ private struct Description {
 
   private var sampling: String? {
     guard let sampling = json["sampling"], let sampler = sampling["sampler"]?.string else { return nil }
-    let members = sampling.members.compactMap { name, value in
-      value.literal.map { String(name.map { $0 == "_" ? " " : $0 }) + " \($0)" }
+    let members = sampling.members.filter { $0.name != "sampler" }.map { name, value in
+      let shown = value.string ?? (value.elements.isEmpty ? value.line : "\(value.elements.count) numbers")
+      return String(name.map { $0 == "_" ? " " : $0 }) + " " + shown
     }
     return ([sampler] + members).joined(separator: ", ")
   }

@@ -17,10 +17,15 @@ enum CheckpointLayout {
     case "y_embedder.embedding_table": return [embedder + "class_embedder.embedding_table"]
     case "final_layer.adaLN_modulation.1": return ["proj_out_1"]
     case "final_layer.linear": return ["proj_out_2"]
-    case "pos_embed": return ["pos_embed.pos_embed"]
     default: return blockNames(of: layer)
     }
   }
+
+  /// Where a file keeps the table of positions; diffusers computes it.
+  var positionsName: String? { self == .official ? "pos_embed" : nil }
+
+  /// The beginnings of names that are passed over: a table that the peer does not read either.
+  var ignoredNames: [String] { self == .official ? [] : ["pos_embed.pos_embed"] }
 
   private var embedder: String { "transformer_blocks.0.norm1.emb." }
 

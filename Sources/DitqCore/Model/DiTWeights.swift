@@ -93,7 +93,7 @@ struct DiTWeights {
     finalModulation = try linear("final_layer.adaLN_modulation.1", 2 * width, width)
     finalLinear = try linear("final_layer.linear", config.patchOutputs, width)
     bins = loader.packed.bins
-    try loader.requireAllUsed()
+    try loader.requireAllUsed(ignoring: layout.ignoredNames)
   }
 
   /// All linear layers, in the order in which they run. Number `index` is meant wherever a layer is known by a number.
@@ -175,15 +175,15 @@ struct DiTWeights {
     return total
   }
 
-  /// The table that the file has, or else the one that the public code computes.
+  /// The table that a file has in a layout that reads one, or else the one that the public code computes.
   private static func positions(
     _ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout
   ) throws(DitqError) -> UnsafeBufferPointer<Float> {
-    let name = layout.names(of: "pos_embed")[0], count = config.tokenCount * config.hiddenSize
-    let values =
-      loader.contains(name)
-      ? try loader.floats(name, shape: [1, config.tokenCount, config.hiddenSize])
-      : loader.computed(count) { fillPositions($0, grid: config.gridSize, width: config.hiddenSize) }
+    let count = config.tokenCount * config.hiddenSize
+    if let name = layout.positionsName, loader.contains(name) {
+      return UnsafeBufferPointer(start: try loader.floats(name, shape: [1, config.tokenCount, config.hiddenSize]), count: count)
+    }
+    let values = loader.computed(count) { fillPositions($0, grid: config.gridSize, width: config.hiddenSize) }
     return UnsafeBufferPointer(start: values, count: count)
   }
 }

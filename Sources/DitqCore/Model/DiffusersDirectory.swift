@@ -11,7 +11,8 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   try index.require("_class_name", "DiTPipeline")
   let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
   let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"))
-  let sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
+  let sampling = try schedulerSettings(
+    Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"), index)
   let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in

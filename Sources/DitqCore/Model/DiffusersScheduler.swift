@@ -1,21 +1,136 @@
-// The scheduler of a diffusers pipeline, scheduler/scheduler_config.json, as the settings of a sampler. Every field that changes the
-// arithmetic is checked against the one value that is implemented; fields that do not change it are ignored.
+// The scheduler of a diffusers pipeline as the settings of a sampler. model_index.json names its class, which reads scheduler_config.json as
+// diffusers 0.42 does: its own fields alone, each with a default of its own where it is missing or listed under "_use_default_values".
+// What it would do otherwise than the library is refused, with the field; fields that it does not read may hold anything.
 
-func samplingSettings(_ settings: Settings) throws(DitqError) -> SamplingSettings {
-  try settings.require("_class_name", "DDIMScheduler")
-  try settings.require("beta_schedule", "linear")
-  try settings.require("prediction_type", "epsilon", default: "epsilon")
-  try settings.require("timestep_spacing", "leading", default: "leading")
-  try settings.require("clip_sample", false, default: true)
-  try settings.require("set_alpha_to_one", true, default: true)
-  for field in ["thresholding", "rescale_betas_zero_snr"] { try settings.require(field, false, default: false) }
-  try settings.requireNothing("trained_betas")
-  guard try settings.integer("steps_offset", in: 0...1000, default: 0) == 0 else {
-    throw settings.wrong("steps_offset", "0", settings.value("steps_offset"))
-  }
+func schedulerSettings(_ settings: Settings, _ index: Settings) throws(DitqError) -> SamplingSettings {
+  let scheduler = try DiffusersScheduler(settings, index)
   var sampling = SamplingSettings()
-  sampling.trainSteps = try settings.integer("num_train_timesteps", in: 1...100_000, default: 1000)
-  sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
-  sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+  try scheduler.readSchedule(into: &sampling)
+  try scheduler.readRun(into: &sampling)
   return sampling
+}
+
+/// The classes that the library has samplers for.
+private enum SchedulerClass: NamedChoice {
+  case ddim
+  case ddpm
+  case solver
+
+  var name: String {
+    switch self {
+    case .ddim: "DDIMScheduler"
+    case .ddpm: "DDPMScheduler"
+    case .solver: "DPMSolverMultistepScheduler"
+    }
+  }
+
+  /// What is left to the sampler where files say it.
+  var ownSpacing: TimestepSpacing { self == .solver ? .linspace : .leading }
+}
+
+private struct DiffusersScheduler {
+  private let settings: Settings
+  private let kind: SchedulerClass
+
+  init(_ settings: Settings, _ index: Settings) throws(DitqError) {
+    // ["diffusers", "DDIMScheduler"]; without one there, the class that the file itself names.
+    if let named = index.value("scheduler") {
+      guard let names = named.array, names.count == 2, let name = names[1].string else {
+        throw index.wrong("scheduler", "a library and a class", named, .malformed)
+      }
+      let classes = Array(SchedulerClass.allCases)
+      guard let number = classes.firstIndex(where: { $0.name == name }) else {
+        let known = "\"" + classes[0].name + "\", \"" + classes[1].name + "\" or \"" + classes[2].name + "\""
+        throw index.wrong("scheduler", known, .string(name))
+      }
+      kind = classes[number]
+    } else {
+      guard let found = try settings.choice("_class_name", of: SchedulerClass.self) else {
+        throw settings.wrong("_class_name", "the class of a scheduler", nil, .malformed)
+      }
+      kind = found
+    }
+    let unsaid = settings.value("_use_default_values")?.array ?? []
+    let said = (settings.json.members ?? []).filter { member in !unsaid.contains { $0.string ?? "" == member.name } }
+    self.settings = try Settings(.object(said), named: settings.name)
+  }
+
+  /// A field that Python asks only whether it is true: null is not.
+  private func flag(_ field: String, default missing: Bool) throws(DitqError) -> Bool {
+    guard let value = settings.json.member(field) else { return missing }
+    return value.isNull ? false : try settings.bool(field, default: missing)
+  }
+
+  private func refuse(_ fields: String...) throws(DitqError) {
+    for field in fields where try flag(field, default: false) { throw settings.wrong(field, "false", settings.value(field)) }
+  }
+
+  /// The noise of each training step.
+  func readSchedule(into sampling: inout SamplingSettings) throws(DitqError) {
+    sampling.trainSteps = try settings.integer("num_train_timesteps", in: 1...100_000, default: 1000)
+    sampling.trainedBetas = try settings.betas("trained_betas", count: sampling.trainSteps)
+    if sampling.trainedBetas == nil {
+      sampling.betaSchedule = try settings.choice("beta_schedule", of: BetaSchedule.self) ?? .linear
+      if sampling.betaSchedule != .squaredCosine {
+        sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
+        sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+      }
+    }
+    sampling.rescalesToZeroSNR = try flag("rescale_betas_zero_snr", default: false)
+  }
+
+  /// How it is sampled.
+  func readRun(into sampling: inout SamplingSettings) throws(DitqError) {
+    let predictions = [Prediction.epsilon, .velocityOfDiffusion, .sample]
+    let predicted = try settings.choice("prediction_type", among: predictions.map { $0.name })
+    sampling.prediction = predicted.map { predictions[$0] } ?? .epsilon
+    try refuse("thresholding")
+    let spacing = try settings.choice("timestep_spacing", of: TimestepSpacing.self) ?? kind.ownSpacing
+    sampling.spacing = spacing == kind.ownSpacing ? nil : spacing
+    sampling.stepsOffset = try settings.integer("steps_offset", in: 0...1000, default: 0)
+    if kind == .solver {
+      readForOthers(into: &sampling)
+    } else if try flag("clip_sample", default: true) {
+      sampling.clipRange = try settings.clipRange()
+    }
+    switch kind {
+    case .ddim:
+      sampling.sampler = .ddim
+      sampling.endsInImage = try flag("set_alpha_to_one", default: true)
+    case .ddpm:
+      sampling.sampler = .ddpm
+      // The pipeline gives the scheduler no learned variance, on which those that want one fail.
+      let names = ["fixed_small", "fixed_small_log", "fixed_large"]
+      sampling.fixedVariance = try settings.choice("variance_type", among: names) == 2 ? .large : .small
+    case .solver:
+      sampling.sampler = .dpmpp2M
+      try readSolver()
+    }
+  }
+
+  /// What the solver does not read, but another sampler in its place: nothing to be refused, and not diffusers' default of clipping.
+  private func readForOthers(into sampling: inout SamplingSettings) {
+    sampling.endsInImage = settings.value("set_alpha_to_one")?.bool ?? true
+    guard settings.value("clip_sample")?.bool == true else { return }
+    let range = settings.value("clip_sample_range")?.number ?? 1
+    sampling.clipRange = range > 0 && range < 1e6 ? range : 1
+  }
+
+  /// Only the second order by data, ending without noise, is run: so it matters neither whether the last steps of few are of lower order.
+  private func readSolver() throws(DitqError) {
+    guard try settings.integer("solver_order", in: 1...3, default: 2) == 2 else {
+      throw settings.wrong("solver_order", "2", settings.value("solver_order"))
+    }
+    try settings.require("algorithm_type", "dpmsolver++", default: "dpmsolver++")
+    // diffusers takes the others for the first.
+    try settings.require("solver_type", "midpoint", "logrho", "bh1", "bh2", default: "midpoint")
+    try settings.require("final_sigmas_type", "zero", default: "zero")
+    try refuse("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas")
+    if let clipped = settings.value("lambda_min_clipped"), clipped.number != -.infinity {
+      throw settings.wrong("lambda_min_clipped", "-Infinity", clipped)
+    }
+    for name in ["learned", "learned_range"] where settings.value("variance_type")?.string ?? "" == name {
+      throw settings.wrong("variance_type", "null", settings.value("variance_type"))
+    }
+  }
 }

@@ -4,8 +4,10 @@
 //                 prediction, train_steps, beta_start, beta_end, norm_eps, decoder, and where the prediction is "velocity" noise_timestep
 //                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this), and where x_embedder.proj is packed
 //                 latent_channels and patch_size, which its shape does not say then; what is missing has its usual value, and other fields
-//                 (training, license, …) inform people. steps and guidance_scale do too: generating has its own
-//   ditq.format   of .ditq files: the version of their format: "2" where layers of the decoder are packed, else "1"
+//                 (training, license, …) inform people. steps and guidance_scale do too: generating has its own. prediction may be "epsilon",
+//                 "v_prediction", "sample" or "velocity"; sampling may say more, see Model/SamplingFields.swift
+//   ditq.format   of .ditq files: the version of their format: "3" where sampling has one of these, else "2" where layers of the decoder
+//                 are packed, else "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"
 //   ditq.layers   a JSON object of the packed layers, {"blocks.0.attn.qkv": {"bits": 4, "group": 128, "activation_bits": 8}, …}: 4 or 8 bits;
 //                 inputs that share a scale, 0 = the whole row, the last group having what is left; 8, or 32 where activations stay floats
@@ -18,7 +20,7 @@
 // Refuses a newer format and another packing.
 
 struct RecordedConfig {
-  static let formatVersion = 2
+  static let formatVersion = 3
   static let packing = "panels-32"
   static let checksums = "ditq.checksums"
   /// Where they have that of the metadata: no tensor has this name.
@@ -41,9 +43,10 @@ struct RecordedConfig {
   private(set) var calibration: String?
 
   init(_ tensors: TensorCollection) throws(DitqError) {
+    let settings = try tensors.metadataValue("ditq.config").map { text throws(DitqError) in try Settings(text: text, named: "ditq.config") }
+    if let settings { try readSampling(settings) }
     if let version = tensors.metadataValue("ditq.format") { try readPacking(tensors, version) }
-    guard let record = tensors.metadataValue("ditq.config") else { return }
-    let settings = try Settings(text: record, named: "ditq.config")
+    guard let settings else { return }
     if settings.value("head_count") != nil { headCount = try settings.integer("head_count", in: Limit.heads) }
     if let name = try settings.string("compatibility") {
       try settings.require("compatibility", "official", "diffusers")
@@ -56,7 +59,6 @@ struct RecordedConfig {
       packedPatches = (try settings.integer("latent_channels", in: Limit.channels), try settings.integer("patch_size", in: Limit.patchSize))
     }
     try readClassNames(settings)
-    try readSampling(settings)
     if let value = settings.value("decoder") {
       decoder = try vaeConfig(Settings(value, named: "ditq.config: decoder"))
     }
@@ -76,7 +78,7 @@ struct RecordedConfig {
     let prediction = try settings.choice("prediction", among: Prediction.allCases.map { $0.name }).map { Prediction.allCases[$0] }
     sampling.prediction = prediction ?? sampler?.prediction ?? .epsilon
     sampling.sampler = sampler ?? (sampling.prediction == .velocity ? .flowEuler : .ddim)
-    guard sampling.sampler.prediction == sampling.prediction else {
+    guard sampling.sampler.goes(by: sampling.prediction) else {
       let needed = sampling.sampler.prediction.name + ", as the sampler " + sampling.sampler.name + " needs it,"
       throw settings.wrong("prediction", needed, settings.value("prediction"), .malformed)
     }
@@ -93,6 +95,7 @@ struct RecordedConfig {
     sampling.trainSteps = try settings.integer("train_steps", in: 1...100_000, default: 1000)
     sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
     sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+    try sampling.readUnusualFields(settings)
   }
 
   private mutating func readPacking(_ tensors: TensorCollection, _ version: String) throws(DitqError) {
@@ -111,9 +114,9 @@ struct RecordedConfig {
       try layers.add(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
     packed = try PackedLayers(layers)
-    // A file without layers of a decoder has nothing that the second version brought.
+    // A file has nothing that a version brought which its contents do not need.
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
-    try requireKnown(number, hasDecoder ? RecordedConfig.formatVersion : 1)
+    try requireKnown(number, RecordedConfig.version(hasDecoder: hasDecoder, isUnusual: sampling.isUnusual))
     let calibration = tensors.metadataValue("ditq.calibration") ?? "{}"
     let record = try Settings(text: calibration, named: "ditq.calibration")
     // It goes into the model's JSON as it stands.
@@ -121,6 +124,9 @@ struct RecordedConfig {
     try readBins(record)
     self.calibration = calibration
   }
+
+  /// The first version of the format that knows what a file holds.
+  static func version(hasDecoder: Bool, isUnusual: Bool) -> Int { isUnusual ? 3 : hasDecoder ? 2 : 1 }
 
   private func requireKnown(_ version: Int, _ newest: Int) throws(DitqError) {
     guard version <= newest else {

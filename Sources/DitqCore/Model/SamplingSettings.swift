@@ -2,13 +2,64 @@
 // A new sampler has its number, name and kind of prediction here, and its steps in a file of that floor.
 
 /// What the network was trained to predict.
-enum Prediction: CaseIterable {
+enum Prediction: NamedChoice {
   /// The noise ε of x = √ᾱ · x₀ + √(1 − ᾱ) · ε.
   case epsilon
+  /// √ᾱ · ε − √(1 − ᾱ) · x₀ (Salimans & Ho 2022).
+  case velocityOfDiffusion
+  /// x₀.
+  case sample
   /// The velocity dx/dt of the straight path from noise to image.
   case velocity
 
-  var name: String { self == .epsilon ? "epsilon" : "velocity" }
+  var name: String {
+    switch self {
+    case .epsilon: "epsilon"
+    case .velocityOfDiffusion: "v_prediction"
+    case .sample: "sample"
+    case .velocity: "velocity"
+    }
+  }
+}
+
+/// How β goes from `betaStart` to `betaEnd`.
+enum BetaSchedule: NamedChoice {
+  case linear
+  /// √β is linear.
+  case scaledLinear
+  /// By the cosine of Nichol & Dhariwal 2021, whatever the ends are; β at most 0.999.
+  case squaredCosine
+
+  var name: String {
+    switch self {
+    case .linear: "linear"
+    case .scaledLinear: "scaled_linear"
+    case .squaredCosine: "squaredcos_cap_v2"
+    }
+  }
+}
+
+/// Which of the training's timesteps a run visits (Lin et al. 2023, table 2).
+enum TimestepSpacing: NamedChoice {
+  case leading
+  case trailing
+  case linspace
+
+  var name: String {
+    switch self {
+    case .leading: "leading"
+    case .trailing: "trailing"
+    case .linspace: "linspace"
+    }
+  }
+}
+
+/// The variance of DDPM's steps, whatever the network says of it: the posterior's, or β.
+enum FixedVariance: NamedChoice {
+  case small
+  case large
+
+  var name: String { self == .small ? "fixed_small" : "fixed_large" }
 }
 
 /// Numbers are those of ditq.h, names those of model files.
@@ -27,15 +78,32 @@ enum Sampler: Int32, CaseIterable {
     }
   }
 
-  /// What it takes a network's output for.
+  /// What it takes a network's output for, where nobody says.
   var prediction: Prediction { self == .flowEuler ? .velocity : .epsilon }
+
+  func goes(by prediction: Prediction) -> Bool { (self == .flowEuler) == (prediction == .velocity) }
 }
 
 struct SamplingSettings {
-  /// Linear betas from `betaStart` to `betaEnd` over `trainSteps` steps; of no meaning to a model that predicts velocity.
+  /// Betas from `betaStart` to `betaEnd` over `trainSteps` steps, or those of the training where there are; of no meaning, like all down to
+  /// `fixedVariance`, to a model that predicts velocity.
   var trainSteps = 1000
   var betaStart = 1e-4
   var betaEnd = 0.02
+  var betaSchedule = BetaSchedule.linear
+  var trainedBetas: [Double]?
+  /// So that nothing is left of the image at the last timestep.
+  var rescalesToZeroSNR = false
+  /// DDIM's last step ends where ᾱ is 1, else at the first timestep.
+  var endsInImage = true
+  /// nil: each sampler's own.
+  var spacing: TimestepSpacing?
+  /// What is added to timesteps of leading spacing.
+  var stepsOffset = 0
+  /// DDIM and DDPM clip what they take the image for to ± this.
+  var clipRange: Double?
+  /// nil: DDPM takes the variance that the network learned, else what its code base has.
+  var fixedVariance: FixedVariance?
   var prediction = Prediction.epsilon
   /// Of a model that predicts velocity: the t of pure noise, 0 or 1, and what t is multiplied by before the network is told it.
   var noiseTimestep = 0.0
@@ -52,6 +120,7 @@ struct SamplingSettings {
     add("train_steps", String(trainSteps))
     add("beta_start", String(betaStart))
     add("beta_end", String(betaEnd))
+    text += unusualFields
     if prediction == .velocity {
       add("noise_timestep", String(Int(noiseTimestep)))
       add("timestep_scale", String(timestepScale))

@@ -57,6 +57,7 @@ final class CalibrationRun {
   convenience init(
     _ model: Model, guide: Model, _ plan: CalibrationPlan, progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
   ) throws(DitqError) {
+    try model.check(model.measuredRun(steps: plan.totalSteps))
     var options = SessionOptions()
     options.threads = plan.threads
     options.batchLimit = min(CalibrationPlan.batch, plan.samples)

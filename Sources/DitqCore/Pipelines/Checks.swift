@@ -22,6 +22,9 @@ extension Model {
       throw DitqError(.unsupported, "random", expected: "0 (torch) or 1 (philox)", found: String(options.random))
     }
     try check("steps", options.steps, 1...sampler.stepLimit(sampling.trainSteps))
+    if let problem = timesteps(options).problem(count: options.steps, of: sampling.trainSteps) {
+      throw DitqError(.invalidArgument, "steps", expected: "timesteps of the training", found: problem)
+    }
     try check("guidance_scale", options.guidanceScale, 0...1000)
     try check("guidance_begin", options.guidanceBegin, 0...1)
     try check("guidance_end", options.guidanceEnd, 0...1)
@@ -35,9 +38,9 @@ extension Model {
   /// The sampler that the options mean, one that goes by what this model predicts.
   private func fittingSampler(_ options: GenerateOptions) throws(DitqError) -> Sampler {
     let sampler = sampler(options)
-    guard options.sampler == 0 || (sampler.rawValue == options.sampler && sampler.prediction == sampling.prediction) else {
+    guard options.sampler == 0 || (sampler.rawValue == options.sampler && sampler.goes(by: sampling.prediction)) else {
       var fitting = "0 (what the model records)"
-      for other in Sampler.allCases where other.prediction == sampling.prediction {
+      for other in Sampler.allCases where other.goes(by: sampling.prediction) {
         fitting += ", " + String(other.rawValue) + " (" + other.name + ")"
       }
       fitting += ", which go by " + sampling.prediction.name + " as this model predicts it,"

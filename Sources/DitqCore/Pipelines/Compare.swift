@@ -67,6 +67,7 @@ private final class LockstepRun {
 
   /// A convenience initializer, as memory and threads may not be there: see Block.
   convenience init(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
+    for each in [reference, model] { try each.check(each.measuredRun(steps: options.steps)) }
     var session = SessionOptions()
     session.threads = options.threads
     session.batchLimit = min(CompareOptions.batch, options.samples)

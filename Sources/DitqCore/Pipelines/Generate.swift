@@ -24,6 +24,9 @@ package enum Phase: Int32 { case load = 0, calibrate, quantize, denoise, decode 
 
 extension Model {
   func sampler(_ options: GenerateOptions) -> Sampler { Sampler(rawValue: options.sampler) ?? sampling.sampler }
+  func timesteps(_ options: GenerateOptions) -> Timesteps {
+    sampler(options).timesteps(steps: options.steps, sampling, config.compatibility)
+  }
 
   func guidedChannels(_ options: GenerateOptions) -> Int {
     options.guidanceChannels == 0 ? config.guidedChannels : options.guidanceChannels
@@ -141,8 +144,7 @@ extension Session {
 
   /// The timesteps of a run.
   func arrange(_ options: GenerateOptions) {
-    let spacing = model.sampler(options).spacing(steps: options.steps, of: schedule.alphaBars.count, model.config.compatibility)
-    schedule.fillTimesteps(workspace.schedule, count: options.steps, spacing)
+    model.timesteps(options).fill(workspace.schedule, count: options.steps, of: schedule.alphaBars.count)
   }
 
   /// Initial latents and labels of a batch.
@@ -194,7 +196,7 @@ extension Session {
   func prepare(step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int) -> Int {
     let branches = guidance.isActive(step: step, of: options.steps) ? 2 : 1, settings = model.sampling
     let timestep =
-      settings.prediction == .epsilon
+      settings.prediction != .velocity
       ? Double(workspace.schedule[step]) : FlowEulerStep.timestep(step, of: options.steps, noiseTimestep: settings.noiseTimestep)
     workspace.timesteps.update(repeating: Float(timestep * settings.timestepScale), count: branches * images)
     return branches
@@ -206,7 +208,8 @@ extension Session {
     step: Int, _ options: GenerateOptions, _ guidance: Guidance, images: Int, isMixed: Bool = false
   ) throws(DitqError) {
     let config = model.config, w = workspace, area = config.latentSize * config.latentSize, count = config.latentCount
-    let sampler = model.sampler(options), place = StepPlace(step, of: options.steps, w.schedule, schedule.alphaBars)
+    let sampler = model.sampler(options)
+    let place = sampler.place(step, of: options.steps, w.schedule, model.timesteps(options), schedule)
     let drawsNoise = sampler.drawsNoise(eta: options.eta), hasVariance = config.outputChannels > config.channels
     for image in 0..<images {
       let prediction = w.prediction + image * config.outputCount

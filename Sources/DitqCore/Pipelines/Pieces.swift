@@ -31,7 +31,7 @@ extension Model {
   func measuredRun(steps: Int) -> GenerateOptions {
     var options = GenerateOptions()
     (options.steps, options.guidanceScale) = (steps, GenerateOptions.measuredGuidance)
-    if sampling.prediction == .epsilon { options.sampler = Sampler.ddim.rawValue }
+    if sampling.prediction != .velocity { options.sampler = Sampler.ddim.rawValue }
     return options
   }
 }

@@ -30,7 +30,7 @@ extension Model {
       checksums += "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", "
     }
     var metadata: [(name: String, value: String)] = [
-      ("format", "pt"), ("ditq.format", decoder?.isQuantized == true ? "2" : "1"), ("ditq.packing", RecordedConfig.packing),
+      ("format", "pt"), ("ditq.format", String(formatVersion)), ("ditq.packing", RecordedConfig.packing),
       ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
       ("ditq.calibration", calibration ?? "{}"),
     ]
@@ -116,6 +116,10 @@ extension Model {
       try add(RecordedConfig.decoderPrefix + layer.name, layer.convolution.integers, activationBits: 8)
     }
     return text + "}"
+  }
+
+  private var formatVersion: Int {
+    RecordedConfig.version(hasDecoder: decoder?.isQuantized == true, isUnusual: sampling.isUnusual)
   }
 
   private func recordedJSON() throws(DitqError) -> String {

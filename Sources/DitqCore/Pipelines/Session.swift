@@ -87,7 +87,7 @@ package final class Session {
     executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch, cancellation: cancellation)
     (self.model, self.byteCount, self.memory) = (model, byteCount, memory)
     (instructionSet, batchLimit) = (plan.instructionSet, plan.batchLimit)
-    schedule = NoiseSchedule(model.sampling)
+    schedule = NoiseSchedule(model.sampling, SchedulePrecision(model.config.compatibility))
     timings = Timings()
   }
 

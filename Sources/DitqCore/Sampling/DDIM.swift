@@ -1,23 +1,23 @@
 // DDIM (Song, Meng & Ermon 2021), equations 12 and 16; η adds the noise.
 
 struct DDIMStep {
-  /// ᾱ of this timestep and of the next one to come, which is 1 after the last.
-  let alphaBar: Double
-  let nextAlphaBar: Double
-  let eta: Double
-
+  private let reading: PredictionReading
+  private let nextAlphaBar: Double
   /// σ = η · √((1 − ᾱ') / (1 − ᾱ)) · √(1 − ᾱ / ᾱ').
-  var sigma: Double { eta * ((1 - nextAlphaBar) / (1 - alphaBar)).squareRoot() * (1 - alphaBar / nextAlphaBar).squareRoot() }
+  let sigma: Double
 
-  /// x ← √ᾱ' · x₀ + √(1 − ᾱ' − σ²) · ε + σ · noise, with x₀ = (x − √(1 − ᾱ) · ε) / √ᾱ.
+  init(_ place: StepPlace, _ reading: PredictionReading, eta: Double) {
+    (self.reading, nextAlphaBar) = (reading, place.nextAlphaBar)
+    sigma = eta * ((1 - place.nextAlphaBar) / (1 - place.alphaBar)).squareRoot() * (1 - place.ratio).squareRoot()
+  }
+
+  /// x ← √ᾱ' · x₀ + √(1 − ᾱ' − σ²) · ε + σ · noise.
   func apply(_ image: SampledImage) {
-    let sigma = self.sigma
-    let direction = max(0, 1 - nextAlphaBar - sigma * sigma).squareRoot()
-    let signal = alphaBar.squareRoot(), spread = (1 - alphaBar).squareRoot(), nextSignal = nextAlphaBar.squareRoot()
+    let direction = max(0, 1 - nextAlphaBar - sigma * sigma).squareRoot(), nextSignal = nextAlphaBar.squareRoot()
     for i in 0..<image.count {
-      let epsilon = Double(image.prediction[i])
-      let origin = (Double(image.x[i]) - spread * epsilon) / signal
-      var next = nextSignal * origin + direction * epsilon
+      let x = Double(image.x[i]), prediction = Double(image.prediction[i])
+      let origin = reading.origin(x, prediction)
+      var next = nextSignal * origin + direction * reading.epsilon(x, prediction)
       if let noise = image.noise { next += sigma * Double(noise[i]) }
       image.origin[i] = Float(origin)
       image.x[i] = Float(next)

@@ -1,30 +1,46 @@
 // DDPM: ancestral sampling (Ho, Jain & Abbeel 2020) over the timesteps that are visited, with β̃ = 1 − ᾱ / ᾱ' between two of them, and with
 // the learned variance where the network has one (Nichol & Dhariwal 2021, equation 15).
 
-struct DDPMStep {
-  private let alphaBar: Double
-  private let nextAlphaBar: Double
-  private let isLast: Bool
-  /// Where no variance was learned: β̃, as the official code has it, instead of the posterior's, as diffusers has it.
-  private let hasLargeVariance: Bool
+/// Which variance a step has.
+enum DDPMVariance {
+  /// The network's, or where it has none β̃ or the posterior's.
+  case learned(elseLarge: Bool)
+  /// β̃, or the posterior's.
+  case fixed(isLarge: Bool)
 
-  init(_ place: StepPlace, hasLargeVariance: Bool) {
-    (alphaBar, nextAlphaBar, isLast) = (place.alphaBar, place.nextAlphaBar, place.isLast)
-    self.hasLargeVariance = hasLargeVariance
+  /// Where nobody says: without a learned one the public code takes β̃, and diffusers the posterior's.
+  init(_ settings: SamplingSettings, _ compatibility: Compatibility) {
+    self = settings.fixedVariance.map { .fixed(isLarge: $0 == .large) } ?? .learned(elseLarge: compatibility == .official)
+  }
+}
+
+struct DDPMStep {
+  private let place: StepPlace
+  private let reading: PredictionReading
+  private let variance: DDPMVariance
+
+  init(_ place: StepPlace, _ reading: PredictionReading, _ variance: DDPMVariance) {
+    (self.place, self.reading, self.variance) = (place, reading, variance)
   }
 
-  /// x ← (β̃ √ᾱ' · x₀ + (1 − ᾱ') √(ᾱ / ᾱ') · x) / (1 − ᾱ) + σ · noise, no noise in the last step, with x₀ = (x − √(1 − ᾱ) · ε) / √ᾱ.
+  /// x ← (β̃ √ᾱ' · x₀ + (1 − ᾱ') √(ᾱ / ᾱ') · x) / (1 − ᾱ) + σ · noise.
   func apply(_ image: SampledImage) {
-    let signal = alphaBar.squareRoot(), spread = (1 - alphaBar).squareRoot(), beta = 1 - alphaBar / nextAlphaBar
+    let alphaBar = place.alphaBar, nextAlphaBar = place.nextAlphaBar, beta = 1 - place.ratio
     let ofOrigin = beta * nextAlphaBar.squareRoot() / (1 - alphaBar)
-    let ofX = (1 - nextAlphaBar) * (alphaBar / nextAlphaBar).squareRoot() / (1 - alphaBar)
-    let largest = logarithm(beta), smallest = isLast ? largest : logarithm(beta * (1 - nextAlphaBar) / (1 - alphaBar))
-    let fixed = DDPMStep.deviation(logVariance: hasLargeVariance ? largest : smallest)
+    let ofX = (1 - nextAlphaBar) * place.ratio.squareRoot() / (1 - alphaBar)
+    // After a step to the image itself nothing is left of the posterior's variance; diffusers bounds it like this.
+    let largest = logarithm(beta), smallest = logarithm(max(beta * (1 - nextAlphaBar) / (1 - alphaBar), 1e-20))
+    let isLarge: Bool, learned: UnsafePointer<Float>?
+    switch variance {
+    case .learned(let elseLarge): (isLarge, learned) = (elseLarge, image.variance)
+    case .fixed(let large): (isLarge, learned) = (large, nil)
+    }
+    let fixed = DDPMStep.deviation(logVariance: isLarge ? largest : smallest)
     for i in 0..<image.count {
-      let x = Double(image.x[i]), origin = (x - spread * Double(image.prediction[i])) / signal
+      let x = Double(image.x[i]), origin = reading.origin(x, Double(image.prediction[i]))
       var next = ofOrigin * origin + ofX * x
-      if let noise = image.noise, !isLast {
-        let share = image.variance.map { (Double($0[i]) + 1) / 2 }
+      if let noise = image.noise, place.addsNoise {
+        let share = learned.map { (Double($0[i]) + 1) / 2 }
         let sigma = share.map { DDPMStep.deviation(logVariance: $0 * largest + (1 - $0) * smallest) } ?? fixed
         next += sigma * Double(noise[i])
       }

@@ -2,27 +2,26 @@
 // The last step's x₀ is the history that the second order needs.
 
 struct DPMSolverStep {
-  private let alphaBar: Double
+  private let reading: PredictionReading
   private let nextAlphaBar: Double
   /// ½ · h / h₀, by which the change of x₀ since the last step is carried on; 0 in a step of first order.
   private let carry: Double
 
-  init(_ place: StepPlace) {
-    (alphaBar, nextAlphaBar) = (place.alphaBar, place.nextAlphaBar)
+  init(_ place: StepPlace, _ reading: PredictionReading) {
+    (self.reading, nextAlphaBar) = (reading, place.nextAlphaBar)
     /// λ = ln(√ᾱ / √(1 − ᾱ)).
     func lambda(_ alphaBar: Double) -> Double { logarithm(alphaBar / (1 - alphaBar)) / 2 }
     let isFirstOrder = place.isFirst || place.isLast
     carry =
       isFirstOrder
-      ? 0 : (lambda(nextAlphaBar) - lambda(alphaBar)) / (lambda(alphaBar) - lambda(place.previousAlphaBar)) / 2
+      ? 0 : (lambda(nextAlphaBar) - lambda(place.alphaBar)) / (lambda(place.alphaBar) - lambda(place.previousAlphaBar)) / 2
   }
 
   /// x ← (σ' / σ) · x − √ᾱ' · (e^−h − 1) · (x₀ + ½ · h / h₀ · (x₀ − last x₀)), with σ = √(1 − ᾱ) and e^−h = √ᾱ σ' / (σ √ᾱ').
   func apply(_ image: SampledImage) {
-    let signal = alphaBar.squareRoot(), spread = (1 - alphaBar).squareRoot()
-    let ratio = (1 - nextAlphaBar).squareRoot() / spread, gain = nextAlphaBar.squareRoot() - signal * ratio
+    let ratio = (1 - nextAlphaBar).squareRoot() / reading.spread, gain = nextAlphaBar.squareRoot() - reading.signal * ratio
     for i in 0..<image.count {
-      let x = Double(image.x[i]), origin = (x - spread * Double(image.prediction[i])) / signal
+      let x = Double(image.x[i]), origin = reading.origin(x, Double(image.prediction[i]))
       let carried = carry == 0 ? origin : origin + carry * (origin - Double(image.origin[i]))
       image.origin[i] = Float(origin)
       image.x[i] = Float(ratio * x + gain * carried)

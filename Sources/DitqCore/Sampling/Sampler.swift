@@ -29,31 +29,47 @@ struct SampledImage {
 struct StepPlace {
   let step: Int
   let steps: Int
-  /// ᾱ of the timestep before, in the first step this one's; of this one; and of the next, which is 1 after the last.
+  let timestep: Int
+  /// ᾱ of the timestep before, in the first step this one's; of this one; and of the next, or what it is after the last.
   let previousAlphaBar: Double
   let alphaBar: Double
   let nextAlphaBar: Double
+  let precision: SchedulePrecision
 
   var isFirst: Bool { step == 0 }
   var isLast: Bool { step == steps - 1 }
-
-  init(_ step: Int, of steps: Int, _ timesteps: UnsafePointer<Int32>, _ alphaBars: [Double]) {
-    (self.step, self.steps) = (step, steps)
-    alphaBar = alphaBars[Int(timesteps[step])]
-    previousAlphaBar = step == 0 ? alphaBar : alphaBars[Int(timesteps[step - 1])]
-    nextAlphaBar = step + 1 < steps ? alphaBars[Int(timesteps[step + 1])] : 1
-  }
+  /// Of DDPM: the public code's last step adds no noise, diffusers' where its timestep is 0.
+  var addsNoise: Bool { precision == .single ? timestep > 0 : !isLast }
+  /// ᾱ of this timestep in proportion to the next one's, of which 1 − β̃ is made: rounded, it is most of what single precision changes.
+  var ratio: Double { precision(alphaBar / nextAlphaBar) }
 }
 
 extension Sampler {
   /// Which timesteps a run of so many steps visits.
-  func spacing(steps: Int, of trainSteps: Int, _ compatibility: Compatibility) -> TimestepSpacing {
+  func timesteps(steps: Int, _ settings: SamplingSettings, _ compatibility: Compatibility) -> Timesteps {
+    let isRespaced = compatibility == .official && settings.spacing == nil
+    let choice: Timesteps.Choice
     switch self {
-    case .ddim: compatibility == .official && trainSteps % steps != 0 ? .respaced : .leading
-    case .ddpm: compatibility == .official ? .respaced : .leading
-    case .dpmpp2M: .bothEnds
-    case .flowEuler: .leading
+    case .ddim: choice = isRespaced && settings.trainSteps % steps != 0 ? .respaced : .spaced(settings.spacing ?? .leading)
+    case .ddpm: choice = isRespaced ? .respaced : .spaced(settings.spacing ?? .leading)
+    case .dpmpp2M: choice = .spaced(settings.spacing ?? .linspace)
+    case .flowEuler: choice = .spaced(.leading)
     }
+    return Timesteps(choice: choice, offset: self == .flowEuler ? 0 : settings.stepsOffset, leavesLast: self == .dpmpp2M)
+  }
+
+  func place(_ step: Int, of steps: Int, _ timesteps: UnsafePointer<Int32>, _ rule: Timesteps, _ schedule: NoiseSchedule) -> StepPlace {
+    func alphaBar(_ timestep: Int) -> Double {
+      self == .dpmpp2M ? schedule.solverAlphaBar(timestep) : schedule.alphaBars[timestep]
+    }
+    let timestep = Int(timesteps[step])
+    var next = step + 1 < steps ? Int(timesteps[step + 1]) : -1
+    // diffusers' DDIM takes the one that leading spacing has next, however it spaces.
+    if self == .ddim, case .spaced = rule.choice { next = timestep - schedule.alphaBars.count / steps }
+    return StepPlace(
+      step: step, steps: steps, timestep: timestep, previousAlphaBar: alphaBar(Int(timesteps[max(0, step - 1)])),
+      alphaBar: alphaBar(timestep), nextAlphaBar: next >= 0 ? alphaBar(next) : self == .ddim ? schedule.lastAlphaBar : 1,
+      precision: schedule.precision)
   }
 
   /// The most steps in which no timestep comes twice.
@@ -62,10 +78,11 @@ extension Sampler {
   func drawsNoise(eta: Double) -> Bool { self == .ddpm || eta > 0 }
 
   func apply(_ image: SampledImage, at place: StepPlace, eta: Double, _ settings: SamplingSettings, _ compatibility: Compatibility) {
+    let reading = PredictionReading(settings.prediction, at: place, clipRange: self == .dpmpp2M ? nil : settings.clipRange)
     switch self {
-    case .ddim: DDIMStep(alphaBar: place.alphaBar, nextAlphaBar: place.nextAlphaBar, eta: eta).apply(image)
-    case .ddpm: DDPMStep(place, hasLargeVariance: compatibility == .official).apply(image)
-    case .dpmpp2M: DPMSolverStep(place).apply(image)
+    case .ddim: DDIMStep(place, reading, eta: eta).apply(image)
+    case .ddpm: DDPMStep(place, reading, DDPMVariance(settings, compatibility)).apply(image)
+    case .dpmpp2M: DPMSolverStep(place, reading).apply(image)
     case .flowEuler: FlowEulerStep(place, noiseTimestep: settings.noiseTimestep).apply(image)
     }
   }

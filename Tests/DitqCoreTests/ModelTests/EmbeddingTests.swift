@@ -86,7 +86,7 @@ struct CheckpointLayoutTests {
   @Test(
     "the diffusers layout has names of its own",
     arguments: [
-      ("x_embedder.proj", "pos_embed.proj"), ("pos_embed", "pos_embed.pos_embed"),
+      ("x_embedder.proj", "pos_embed.proj"),
       ("t_embedder.mlp.0", "transformer_blocks.0.norm1.emb.timestep_embedder.linear_1"),
       ("t_embedder.mlp.2", "transformer_blocks.0.norm1.emb.timestep_embedder.linear_2"),
       ("y_embedder.embedding_table", "transformer_blocks.0.norm1.emb.class_embedder.embedding_table"),

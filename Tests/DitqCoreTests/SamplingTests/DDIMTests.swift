@@ -11,7 +11,7 @@ private func stepped(_ step: DDIMStep, _ x: [Float], _ prediction: [Float], nois
 
 @Suite("DDIM")
 struct DDIMTests {
-  private let alphaBars = NoiseSchedule(SamplingSettings()).alphaBars
+  private let alphaBars = NoiseSchedule(SamplingSettings(), .double).alphaBars
   private let origin = Matrix.random(1, 256, 1).values
   private let epsilon = Matrix.random(1, 256, 2, -3, 3).values
 

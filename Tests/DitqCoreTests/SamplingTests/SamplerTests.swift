@@ -23,7 +23,7 @@ func sampled(
 
 @Suite("Samplers")
 struct SamplerTests {
-  private let alphaBars = NoiseSchedule(SamplingSettings()).alphaBars
+  private let alphaBars = NoiseSchedule(SamplingSettings(), .double).alphaBars
   private let origin = Matrix.random(1, 256, 1).values
   private let epsilon = Matrix.random(1, 256, 2, -3, 3).values
   private let noise = Matrix.random(1, 256, 3, -3, 3).values
@@ -38,7 +38,7 @@ struct SamplerTests {
   @Test("every sampler that goes by noise guesses the finished image from the exact noise, and ends in its guess", arguments: 0..<4)
   func guess(step: Int) {
     let settings = SamplingSettings(), place = place(step), x = noised(place.alphaBar)
-    for sampler in Sampler.allCases where sampler.prediction == .epsilon {
+    for sampler in Sampler.allCases where sampler.goes(by: .epsilon) {
       let result = sampled(x, epsilon, noise: noise, lastGuess: origin) { sampler.apply($0, at: place, eta: 0, settings, .official) }
       // x, of at most 4, was rounded, and is divided by √ᾱ.
       #expect(largestDifference(result.guess, origin) <= 4 * roundoff / place.alphaBar.squareRoot() + roundoff, "\(sampler)")

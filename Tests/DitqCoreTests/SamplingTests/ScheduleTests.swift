@@ -9,7 +9,7 @@ private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: I
   var settings = SamplingSettings()
   settings.trainSteps = total
   var result = [Int32](repeating: -1, count: count)
-  NoiseSchedule(settings).fillTimesteps(&result, count: count, sampler.spacing(steps: count, of: total, compatibility))
+  sampler.timesteps(steps: count, settings, compatibility).fill(&result, count: count, of: total)
   return result.map { Int($0) }
 }
 
@@ -17,7 +17,7 @@ private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: I
 struct ScheduleTests {
   @Test("ᾱ is the product of 1 − β over linear betas")
   func alphaBars() {
-    let alphaBars = NoiseSchedule(SamplingSettings()).alphaBars
+    let alphaBars = NoiseSchedule(SamplingSettings(), .double).alphaBars
     #expect(alphaBars.count == 1000 && alphaBars[0] == 1 - 1e-4)
     // As a sum of logarithms, whose thousand roundings are below 1e-12.
     var logarithm = 0.0
@@ -33,10 +33,32 @@ struct ScheduleTests {
   func settings() {
     var settings = SamplingSettings()
     (settings.trainSteps, settings.betaStart, settings.betaEnd) = (3, 0.1, 0.3)
-    let found = NoiseSchedule(settings).alphaBars
+    let found = NoiseSchedule(settings, .double).alphaBars
     for (a, b) in zip(found, [0.9, 0.9 * 0.8, 0.9 * 0.8 * 0.7]) { #expect(abs(a - b) < 1e-15) }
     settings.trainSteps = 1
-    #expect(NoiseSchedule(settings).alphaBars == [0.9])
+    #expect(NoiseSchedule(settings, .double).alphaBars == [0.9])
+  }
+
+  @Test(
+    "diffusers' schedules are torch's to the last bit",
+    arguments: ["linear", "linear-333", "scaled_linear", "squaredcos_cap_v2", "zero-snr", "tiny"])
+  func single(name: String) throws {
+    var settings = SamplingSettings()
+    switch name {
+    case "linear-333": settings.trainSteps = 333
+    case "scaled_linear": (settings.betaSchedule, settings.betaStart, settings.betaEnd) = (.scaledLinear, 0.00085, 0.012)
+    case "squaredcos_cap_v2": settings.betaSchedule = .squaredCosine
+    case "zero-snr": settings.rescalesToZeroSNR = true
+    case "tiny": (settings.betaStart, settings.betaEnd) = (1e-6, 1e-4)
+    default: break
+    }
+    let expected = try Fixture.tensors("schedulers/golden.safetensors").floats("schedule." + name)
+    let found = NoiseSchedule(settings, .single).alphaBars
+    #expect(found == expected.map { Double($0) })
+    let formula = NoiseSchedule(settings, .double).alphaBars
+    // Of all roundings that a product of a thousand numbers close to 1 can have.
+    for (a, b) in zip(found, formula) { #expect(abs(a - b) <= 1000 * roundoff * max(b, 1e-4)) }
+    if name == "zero-snr" { #expect(found.last == 0 && NoiseSchedule(settings, .single).solverAlphaBar(999) == 0x1p-24) }
   }
 
   @Test("the golden runs visit the timesteps that their code bases listed")
