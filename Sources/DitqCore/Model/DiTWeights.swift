@@ -83,7 +83,7 @@ struct DiTWeights {
       layout.names(of: "y_embedder.embedding_table").map { $0 + ".weight" }, outputs: config.classCount + 1, inputs: width)
     var blocks: [DiTBlock] = []
     for index in 0..<config.depth {
-      blocks.append(
+      try blocks.add(
         try DiTBlock { layer throws(DitqError) in
           try linear("blocks.\(index).\(layer.name)", config.outputs(of: layer), config.inputs(of: layer))
         })
@@ -97,18 +97,25 @@ struct DiTWeights {
   }
 
   /// All linear layers, in the order in which they run. Number `index` is meant wherever a layer is known by a number.
-  var linears: [NamedLinear] {
-    var result = [
-      NamedLinear(name: "x_embedder.proj", linear: patchEmbedding), NamedLinear(name: "t_embedder.mlp.0", linear: timestepIn),
-      NamedLinear(name: "t_embedder.mlp.2", linear: timestepOut),
-    ]
-    for (index, block) in blocks.enumerated() {
-      for layer in BlockLayer.allCases { result.append(NamedLinear(name: "blocks.\(index).\(layer.name)", linear: block[layer])) }
+  func linears() throws(DitqError) -> [NamedLinear] {
+    var result = try [NamedLinear](room: linearCount)
+    for number in 0..<linearCount { try result.add(NamedLinear(name: name(ofLinear: number), linear: self[number])) }
+    return result
+  }
+
+  var linearCount: Int { DiTWeights.number(of: .modulation, block: blocks.count) + 2 }
+
+  /// In the checkpoint's words.
+  func name(ofLinear number: Int) -> String {
+    let place = number - 3, layers = BlockLayer.allCases.count
+    return switch number {
+    case 0: "x_embedder.proj"
+    case 1: "t_embedder.mlp.0"
+    case 2: "t_embedder.mlp.2"
+    case 3..<3 + blocks.count * layers: "blocks.\(place / layers).\(BlockLayer(rawValue: place % layers)!.name)"
+    case 3 + blocks.count * layers: "final_layer.adaLN_modulation.1"
+    default: "final_layer.linear"
     }
-    return result + [
-      NamedLinear(name: "final_layer.adaLN_modulation.1", linear: finalModulation),
-      NamedLinear(name: "final_layer.linear", linear: finalLinear),
-    ]
   }
 
   /// The number of a block's layer among all.
@@ -164,14 +171,14 @@ struct DiTWeights {
   /// Numbers of all parameters, whatever they are kept in, the table of positions among them.
   func parameterCount(_ config: DiTConfig) -> Int {
     var total = labels.outputs * labels.inputs + config.tokenCount * config.hiddenSize
-    for layer in linears { total += layer.linear.outputs * (layer.linear.inputs + 1) }
+    for number in 0..<linearCount { total += self[number].outputs * (self[number].inputs + 1) }
     return total
   }
 
   /// Bytes of all parameters as they are kept: linears, labels, and vectors as floats.
   func byteCount(_ config: DiTConfig) -> Int {
     var total = labels.outputs * labels.inputs * labels.type.byteCount + config.tokenCount * config.hiddenSize * 4
-    for layer in linears { total += layer.linear.byteCount + layer.linear.outputs * 4 }
+    for number in 0..<linearCount { total += self[number].byteCount + self[number].outputs * 4 }
     return total
   }
 

@@ -48,9 +48,9 @@ extension DiTWeights {
     try require("x_embedder.proj", [width, config.patchInputs], [patches.outputs, patches.inputs])
     try require("final_layer.adaLN_modulation.1", [2 * width, width], [modulation.outputs, modulation.inputs])
     try require("final_layer.linear", [config.patchOutputs, width], [last.outputs, last.inputs])
-    for layer in linears {
-      if let ranges = layer.linear.ranges, ranges.count != bins.timesteps.count {
-        try require(layer.name + ".input_ranges", [bins.timesteps.count, 2], [ranges.count, 2])
+    for number in 0..<linearCount {
+      if let ranges = self[number].ranges, ranges.count != bins.timesteps.count {
+        try require(name(ofLinear: number) + ".input_ranges", [bins.timesteps.count, 2], [ranges.count, 2])
       }
     }
   }

@@ -80,11 +80,11 @@ struct VAEDecoder {
       let name = "decoder.up_blocks.\(index)."
       var resnets: [ResNetBlock] = []
       for layer in 0...config.layersPerBlock {
-        resnets.append(try reader.resnet(&loader, "\(name)resnets.\(layer).", layer == 0 ? inputs : outputs, outputs))
+        try resnets.add(try reader.resnet(&loader, "\(name)resnets.\(layer).", layer == 0 ? inputs : outputs, outputs))
       }
       let isLast = index == channels.count - 1
       let upsampler = isLast ? nil : try reader.convolution(&loader, name + "upsamplers.0.conv", outputs: outputs, inputs: outputs)
-      blocks.append(VAEUpBlock(resnets: resnets, upsampler: upsampler))
+      try blocks.add(VAEUpBlock(resnets: resnets, upsampler: upsampler))
       inputs = outputs
     }
     upBlocks = blocks
@@ -95,8 +95,11 @@ struct VAEDecoder {
   }
 
   /// Numbers of the convolutions that may run on integers: those of 3×3 whose channels come in fours, but for the one of latents.
-  var quantizable: [Int] {
-    convolutions.indices.filter { $0 != convIn && convolutions[$0].convolution.size == 3 && convolutions[$0].convolution.inputs % 4 == 0 }
+  func quantizable() throws(DitqError) -> [Int] {
+    var numbers: [Int] = []
+    for (number, layer) in convolutions.enumerated()
+    where number != convIn && layer.convolution.size == 3 && layer.convolution.inputs % 4 == 0 { try numbers.add(number) }
+    return numbers
   }
 
   /// Multiply-accumulates of an image. A Double, because a file's sizes may come to more than 64 bits hold.
@@ -144,7 +147,7 @@ private struct Reader {
     _ loader: inout ParameterLoader, _ name: String, outputs: Int, inputs: Int, size: Int = 3
   ) throws(DitqError) -> Int {
     let convolution = try loader.convolution(name, outputs: outputs, inputs: inputs, size: size)
-    convolutions.append(NamedConvolution(name: name, convolution: convolution))
+    try convolutions.add(NamedConvolution(name: name, convolution: convolution))
     return convolutions.count - 1
   }
 

@@ -241,7 +241,7 @@ private final class FirstLayer {
   /// Ends the call where there is one, in a step of so many images.
   func check(_ session: Session, step: Int, of steps: Int, images: Int) throws(DitqError) {
     guard isFound else { return }
-    let name = session.model.dit.linears[number].name, image = row / (rows / images)
+    let name = session.model.dit.name(ofLinear: number), image = row / (rows / images)
     throw DitqError(
       .malformed,
       "\(name): calibrating, step \(step + 1) of \(steps): its input for \(session.className(ofRow: image)) is not finite: "

@@ -8,7 +8,7 @@ extension Quantizer {
   private static let samples = 2
 
   func checkRanges(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
-    guard options.hasStaticRanges, !options.checkedSteps.isEmpty, weights.linears.contains(where: { $0.linear.ranges != nil }) else {
+    guard options.hasStaticRanges, !options.checkedSteps.isEmpty, (0..<weights.linearCount).contains(where: { weights[$0].ranges != nil }) else {
       return
     }
     let plan = plan(
@@ -21,14 +21,14 @@ extension Quantizer {
       try progress(done, total + pieces.count)
     }
     let steps = run.timesteps.count
-    var shares = [[ClippedShare]](repeating: [ClippedShare](repeating: ClippedShare(), count: steps), count: layers.count)
-    let linears = weights.linears
+    var shares: [[ClippedShare]] = []
+    for _ in layers { try shares.add(try [ClippedShare](repeating: ClippedShare(), room: steps)) }
     for (index, piece) in pieces.enumerated() {
       try run.run(piece) { [self] step, number, _, rows, x in
-        guard let ranges = linears[number].linear.ranges else { return }
+        guard let ranges = weights[number].ranges else { return }
         let bin = weights.bins.number(of: run.timesteps[step])
         shares[number][step].add(
-          x, rows: rows, foldings[number].balance?.inputFactors, ranges[held: bin], inputs: linears[number].linear.inputs, pool)
+          x, rows: rows, foldings[number].balance?.inputFactors, ranges[held: bin], inputs: weights[number].inputs, pool)
       }
       try progress(stepsTaken + index + 1, stepsTaken + pieces.count)
     }
@@ -38,8 +38,8 @@ extension Quantizer {
       for layer in shares { all.add(layer[step]) }
       return all.share
     }
-    for (number, layer) in shares.enumerated() where linears[number].linear.ranges != nil {
-      record.clippedByLayer.append((linears[number].name, layer.reduce(0) { max($0, $1.share) }))
+    for (number, layer) in shares.enumerated() where weights[number].ranges != nil {
+      try record.clippedByLayer.add((layers[number].name, layer.reduce(0) { max($0, $1.share) }))
     }
   }
 }

@@ -27,6 +27,7 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
     let samples = batch * CompareOptions.batch..<min(options.samples, (batch + 1) * CompareOptions.batch)
     run.begin(samples)
     for step in 0..<options.steps {
+      try checkMemory()
       try run.take(step, images: samples.count, of: samples)
       guard progress(.denoise, batch * options.steps + step + 1, batches * options.steps, seconds(since: start), nil) else {
         throw DitqError(.cancelled, "the progress callback ended the call")
@@ -34,7 +35,7 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
     }
   }
   try run.compareDecoders()
-  run.report.finish()
+  try run.report.finish()
   return run.report
 }
 
@@ -71,15 +72,18 @@ private final class LockstepRun {
     var session = SessionOptions()
     session.threads = options.threads
     session.batchLimit = min(CompareOptions.batch, options.samples)
-    self.init(
-      try Session(reference, session), try Session(model, session), options, try LayerProbe(model, images: 2 * session.batchLimit))
+    let one = try Session(reference, session), other = try Session(model, session)
+    let generate = reference.measuredRun(steps: options.steps), probe = try LayerProbe(model, images: 2 * session.batchLimit)
+    one.arrange(generate)
+    other.arrange(generate)
+    self.init(one, other, options, generate, probe, try Report(reference, model, options, timesteps: one.timesteps(generate)))
   }
 
-  private init(_ reference: Session, _ model: Session, _ options: CompareOptions, _ probe: LayerProbe) {
+  private init(
+    _ reference: Session, _ model: Session, _ options: CompareOptions, _ generate: GenerateOptions, _ probe: LayerProbe, _ report: Report
+  ) {
     (self.reference, self.model, self.options, self.probe) = (reference, model, options, probe)
-    generate = reference.model.measuredRun(steps: options.steps)
-    for session in [reference, model] { session.arrange(generate) }
-    report = Report(reference.model, model.model, options, timesteps: reference.timesteps(generate))
+    (self.generate, self.report) = (generate, report)
   }
 
   /// Initial latents of some samples: sample i has seed + i, and labels are spread over the classes.

@@ -12,39 +12,53 @@ extension Model {
     text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)}"
     text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
     text += ", \"sampling\": {\(sampling.jsonFields)"
-    text += "}, \"decoder\": \(decoder?.json(latentSize: c.latentSize) ?? "null")"
-    text += ", \"calibration\": \(calibration ?? "null"), \"layers\": \(try layersJSON()), \"class_names\": ["
-    for label in 0..<classNames.count {
-      try checkMemory()
-      text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "")
-    }
-    return text + "]}"
+    text += "}, \"decoder\": "
+    var whole = LongText()
+    try whole.add(text)
+    if let decoder { try decoder.addJSON(to: &whole, latentSize: c.latentSize) } else { try whole.add("null") }
+    try whole.add(", \"calibration\": ")
+    try whole.add(calibration ?? "null")
+    try whole.add(", \"layers\": {")
+    try addLayers(to: &whole)
+    try whole.add("}, ")
+    try whole.add(classNames)
+    try whole.add("}")
+    return try whole.text()
   }
 
-  /// {"blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …}: the linear layers of the transformer.
-  private func layersJSON() throws(DitqError) -> String {
-    var text = "{"
-    for layer in dit.linears {
-      try checkMemory()
-      let linear = layer.linear
-      text += "\(text.utf8.count == 1 ? "" : ", ")\"\(layer.name)\": {\"outputs\": \(linear.outputs), \"inputs\": \(linear.inputs)"
-      text += ", \"weights\": \"\(linear.formatName)\"}"
+  /// "blocks.0.attn.qkv": {"outputs": 768, "inputs": 256, "weights": "F16"}, …: the linear layers of the transformer.
+  private func addLayers(to text: inout LongText) throws(DitqError) {
+    for number in 0..<dit.linearCount {
+      let linear = dit[number]
+      try text.add("\(number == 0 ? "" : ", ")\"\(dit.name(ofLinear: number))\": {\"outputs\": \(linear.outputs)")
+      try text.add(", \"inputs\": \(linear.inputs), \"weights\": \"\(linear.formatName)\"}")
     }
-    return text + "}"
+  }
+}
+
+extension LongText {
+  /// "class_names": ["red apple", …]
+  mutating func add(_ names: ClassNames) throws(DitqError) {
+    try add("\"class_names\": [")
+    for label in 0..<names.count {
+      if label > 0 { try add(", ") }
+      try addLiteral(names[label] ?? "")
+    }
+    try add("]")
   }
 }
 
 extension VAEDecoder {
   /// With the convolutions that may run on integers: {"decoder.conv_out": {"outputs": 3, "inputs": 1152, "weights": "W8A8"}, …}.
-  fileprivate func json(latentSize: Int) -> String {
-    var text =
-      "{\"macs\": \(macs(latentSize: latentSize)), \"scaling_factor\": \(config.scalingFactor), \"upscaling\": \(config.upscaling), \"layers\": {"
-    for (index, number) in quantizable.enumerated() {
+  fileprivate func addJSON(to text: inout LongText, latentSize: Int) throws(DitqError) {
+    try text.add("{\"macs\": \(macs(latentSize: latentSize)), \"scaling_factor\": \(config.scalingFactor), \"upscaling\": \(config.upscaling)")
+    try text.add(", \"layers\": {")
+    for (index, number) in try quantizable().enumerated() {
       let c = convolutions[number].convolution
-      text += "\(index == 0 ? "" : ", ")\"\(convolutions[number].name)\": {\"outputs\": \(c.outputs), \"inputs\": \(c.depth)"
-      text += ", \"weights\": \"\(c.integers == nil ? "F32" : "W8A8")\"}"
+      try text.add("\(index == 0 ? "" : ", ")\"\(convolutions[number].name)\": {\"outputs\": \(c.outputs), \"inputs\": \(c.depth)")
+      try text.add(", \"weights\": \"\(c.integers == nil ? "F32" : "W8A8")\"}")
     }
-    return text + "}}"
+    try text.add("}}")
   }
 }
 

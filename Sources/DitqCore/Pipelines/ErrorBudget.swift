@@ -43,7 +43,7 @@ extension Quantizer {
         trial[number] = layer.linear
         let gain = before.noise - (try meter.measure(trial).noise)
         let bytes = max(1, layer.linear.byteCount - weights[number].byteCount)
-        candidates.append(Candidate(number: number, layer: layer, gain: gain, worth: gain / Double(bytes)))
+        try candidates.add(Candidate(number: number, layer: layer, gain: gain, worth: gain / Double(bytes)))
       }
       try progress(number + 1, layers.count)
     }
@@ -53,7 +53,7 @@ extension Quantizer {
     var promised = before.noise
     for candidate in candidates {
       replace(candidate.number, candidate.layer)
-      record.raise(layers[candidate.number].name, to: candidate.layer.linear.integers?.bits ?? 32)
+      try record.raise(layers[candidate.number].name, to: candidate.layer.linear.integers?.bits ?? 32)
       promised -= candidate.gain
       guard promised <= most else { continue }
       let found = try meter.measure(weights)

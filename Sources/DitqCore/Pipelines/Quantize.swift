@@ -46,7 +46,7 @@ final class Quantizer {
   private var calibration: CalibrationRun?
 
   convenience init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
-    let layers = source.dit.linears
+    let layers = try source.dit.linears()
     self.init(
       source, options, layers, try options.plans(layers), try options.decoderPlan(source.decoder),
       try ThreadPool(threads: ThreadPool.threads(options.threads)), try InstructionSet.best(limit: 0).kernels)
@@ -67,7 +67,13 @@ final class Quantizer {
 
   func result() throws(DitqError) -> Model {
     try Model(
-      source, weights: weights, decoder: decoder, in: layerMemory.compactMap { $0 } + decoderMemory, calibration: record.json)
+      source, weights: weights, decoder: decoder, in: try memory(), calibration: try record.json())
+  }
+
+  private func memory() throws(DitqError) -> [Block] {
+    var blocks = try decoderMemory.mapped { $0 }
+    for case let block? in layerMemory { try blocks.add(block) }
+    return blocks
   }
 
   // MARK: - Calibrating
@@ -123,6 +129,7 @@ final class Quantizer {
   func quantizeLayers(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     for piece in source.pieces {
       let numbers = source.numbers(of: piece)
+      try checkMemory()
       var observations = [Observation](repeating: Observation(), count: numbers.count)
       if let calibration { observations = try observe(piece, calibration) }
       if case .block(let index) = piece { balance(index, observations) }
@@ -134,6 +141,7 @@ final class Quantizer {
           let (linear, block) = try floatLayer(layers[number], foldings[number], kernels)
           replace(number, (linear, block))
         }
+        try checkMemory()
         try progress(number + 1, layers.count + decoderPlan.count)
       }
       source.forgetPages()

@@ -6,8 +6,8 @@ import CKernels
 extension QuantizeOptions {
   /// Numbers of the convolutions that become integers. Decoders stay in float but for rules whose pattern begins with "vae.".
   func decoderPlan(_ decoder: VAEDecoder?) throws(DitqError) -> [Int] {
-    let layers = decoder?.quantizable ?? []
-    var chosen = [Bool](repeating: false, count: layers.count)
+    let layers = try decoder?.quantizable() ?? []
+    var chosen = try [Bool](repeating: false, room: layers.count)
     for (index, rule) in rules.enumerated() where rule.isOfDecoder {
       guard decoder != nil else {
         throw DitqError(.notFound, "rules[\(index)]: \"\(rule.pattern)\": a model with a decoder expected, one without found")
@@ -17,6 +17,7 @@ extension QuantizeOptions {
           .unsupported, "rules[\(index)]: \"\(rule.pattern)\": 8-bit weights by row with 8-bit activations, or float, expected of a decoder"
         )
       }
+      try checkMemory()
       var isMatched = false
       for place in layers.indices where rule.matches(LayerRule.decoderPrefix + decoder!.convolutions[layers[place]].name) {
         isMatched = true
@@ -24,7 +25,9 @@ extension QuantizeOptions {
       }
       guard isMatched else { throw DitqError(.notFound, "rules[\(index)]: \"\(rule.pattern)\" matches no layer of a decoder") }
     }
-    return layers.indices.compactMap { chosen[$0] ? layers[$0] : nil }
+    var numbers: [Int] = []
+    for place in layers.indices where chosen[place] { try numbers.add(layers[place]) }
+    return numbers
   }
 }
 
@@ -41,6 +44,7 @@ extension Quantizer {
     let moments = method == .spread ? try DecoderMoments(source, decoder, decoderPlan, threads: pool.threads) : nil
     try moments?.run(source.config, decoder)
     for (index, number) in decoderPlan.enumerated() {
+      try checkMemory()
       let spreading = try moments?.spreading(index, pool)
       decoder.convolutions[number].convolution = try quantized(decoder.convolutions[number], method, spreading)
       try progress(layers.count + index + 1, layers.count + decoderPlan.count)
@@ -65,7 +69,7 @@ extension Quantizer {
     let result = try quantizedLayer(
       NamedLinear(name: layer.name, linear: linear), plan, LayerFolding(), nil, spreading, pool, kernels)
     withExtendedLifetime(rows) {}
-    decoderMemory.append(result.block)
+    try decoderMemory.add(result.block)
     return Convolution(
       inputs: source.inputs, outputs: source.outputs, size: source.size, weights: .integers(result.linear.integers!), bias: source.bias)
   }

@@ -81,8 +81,9 @@ extension QuantizeOptions {
       format: WeightFormat(bits: weightBits, group: weightGroup ?? 0, method: .round), activationBits: activations == .none ? 32 : 8)
     try standard.format.check()
     var plans: [LayerPlan?] = []
-    var matched = rules.map { $0.isOfDecoder }
+    var matched = try rules.mapped { $0.isOfDecoder }
     for layer in layers {
+      try checkMemory()
       var plan = LayerPlan(layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, rules: rules)
       if let found = plan {
         do throws(DitqError) { try found.format.check() } catch { throw error.said(of: layer.name) }
@@ -90,7 +91,7 @@ extension QuantizeOptions {
         plan?.format.method = rounding(found)
       }
       for (index, rule) in rules.enumerated() where rule.matches(layer.name) { matched[index] = true }
-      plans.append(plan)
+      try plans.add(plan)
     }
     if let index = matched.firstIndex(of: false) {
       throw DitqError(.notFound, "rules[\(index)]: \"\(rules[index].pattern)\" matches no layer; the first is \"\(layers[0].name)\"")

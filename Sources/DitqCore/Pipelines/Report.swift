@@ -15,29 +15,35 @@ package final class Report {
   /// [step][layer], layers in the order of `layers`.
   private var measures: [[LayerMeasure]]
   private let sizes: (reference: Int, model: Int)
-  /// C strings, made when the comparison is finished and alive as long as the report.
-  private var texts: [UnsafeMutablePointer<CChar>] = []
+  /// Both texts with their NULs, made when the comparison is finished and alive as long as the report.
+  private var texts: (json: Block, csv: Block)?
 
-  init(_ reference: Model, _ model: Model, _ options: CompareOptions, timesteps: [Float]) {
-    self.options = options
-    self.timesteps = timesteps.map(number)
+  /// A convenience initializer, as memory may not be there: see Block.
+  convenience init(_ reference: Model, _ model: Model, _ options: CompareOptions, timesteps: [Float]) throws(DitqError) {
     var layers: [ReportedLayer] = []
-    for (number, (one, other)) in zip(reference.dit.linears, model.dit.linears).enumerated() {
-      guard let weights = other.linear.integers else { continue }
-      let isOfImages = number == 1 || number == 2 || other.name.ends(withBytesOf: ".adaLN_modulation.1")
-      layers.append(
+    for number in 0..<model.dit.linearCount {
+      let linear = model.dit[number], name = model.dit.name(ofLinear: number)
+      guard let weights = linear.integers else { continue }
+      let isOfImages = number == 1 || number == 2 || name.ends(withBytesOf: ".adaLN_modulation.1")
+      try layers.add(
         ReportedLayer(
-          number: number, name: other.name, weights: weights, rows: isOfImages ? 1 : model.config.tokenCount,
-          activationBits: other.linear.activationBits, referenceBytes: one.linear.byteCount))
+          number: number, name: name, weights: weights, rows: isOfImages ? 1 : model.config.tokenCount,
+          activationBits: linear.activationBits, referenceBytes: reference.dit[number].byteCount))
     }
-    self.layers = layers
-    measures = [[LayerMeasure]](
-      repeating: [LayerMeasure](repeating: LayerMeasure(), count: layers.count), count: options.steps)
-    predictions = [SignalAndNoise](repeating: SignalAndNoise(), count: options.steps)
-    sizes = (reference.weightsByteCount, model.weightsByteCount)
+    var measures: [[LayerMeasure]] = []
+    for _ in 0..<options.steps { try measures.add(try [LayerMeasure](repeating: LayerMeasure(), room: layers.count)) }
+    self.init(
+      options, try timesteps.mapped(number), layers, measures, try [SignalAndNoise](repeating: SignalAndNoise(), room: options.steps),
+      (reference.weightsByteCount, model.weightsByteCount))
   }
 
-  deinit { for text in texts { text.deallocate() } }
+  private init(
+    _ options: CompareOptions, _ timesteps: [String], _ layers: [ReportedLayer], _ measures: [[LayerMeasure]],
+    _ predictions: [SignalAndNoise], _ sizes: (reference: Int, model: Int)
+  ) {
+    (self.options, self.timesteps, self.layers, self.measures) = (options, timesteps, layers, measures)
+    (self.predictions, self.sizes) = (predictions, sizes)
+  }
 
   func tells(of number: Int) -> Bool { layers.contains { $0.number == number } }
 
@@ -67,49 +73,60 @@ package final class Report {
 
   // MARK: - Texts
 
-  package var json: UnsafePointer<CChar> { UnsafePointer(texts[0]) }
-  package var csv: UnsafePointer<CChar> { UnsafePointer(texts[1]) }
+  package var json: UnsafePointer<CChar> { cString(texts!.json) }
+  package var csv: UnsafePointer<CChar> { cString(texts!.csv) }
 
   /// Makes the texts: nothing is added any more.
-  func finish() { texts = [copied(jsonText), copied(csvText)] }
+  func finish() throws(DitqError) { texts = (try kept(jsonText()), try kept(csvText())) }
 
-  private func copied(_ text: String) -> UnsafeMutablePointer<CChar> {
-    let copy = UnsafeMutablePointer<CChar>.allocate(capacity: text.utf8.count + 1)
-    for (index, byte) in text.utf8.enumerated() { copy[index] = CChar(bitPattern: byte) }
-    copy[text.utf8.count] = 0
+  private func cString(_ text: Block) -> UnsafePointer<CChar> { UnsafePointer(text.start.assumingMemoryBound(to: CChar.self)) }
+
+  private func kept(_ text: LongText) throws(DitqError) -> Block {
+    let count = text.bytes.count, copy = try Block(byteCount: count + 1, from: .system, for: "report")
+    text.bytes.withUnsafeBytes { copy.start.copyMemory(from: $0.baseAddress!, byteCount: count) }
+    copy.start.storeBytes(of: 0, toByteOffset: count, as: UInt8.self)
     return copy
   }
 
-  private var jsonText: String {
+  private func jsonText() throws(DitqError) -> LongText {
     let steps = Double(max(1, takenSteps))
-    var text = "{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)"
-    text += ", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)"
-    text += ", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": \(list(predictions.map { $0.decibels }))"
-    text += ", \"decoder_sqnr_db\": \(decoder.map { "\($0.decibels)" } ?? "null"), \"timesteps\": \(list(timesteps))"
-    text += ", \"reference\": {\"weights_size\": \(sizes.reference), \"seconds_per_step\": \(referenceSeconds / steps)}"
-    text += ", \"model\": {\"weights_size\": \(sizes.model), \"seconds_per_step\": \(modelSeconds / steps)}, \"layers\": ["
+    var text = LongText()
+    try text.add("{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)")
+    try text.add(", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)")
+    try text.add(", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": ")
+    try text.addList(predictions) { $0.decibels.description }
+    try text.add(", \"decoder_sqnr_db\": \(decoder.map { "\($0.decibels)" } ?? "null"), \"timesteps\": ")
+    try text.addList(timesteps) { $0 }
+    try text.add(", \"reference\": {\"weights_size\": \(sizes.reference), \"seconds_per_step\": \(referenceSeconds / steps)}")
+    try text.add(", \"model\": {\"weights_size\": \(sizes.model), \"seconds_per_step\": \(modelSeconds / steps)}, \"layers\": [")
     for (index, layer) in layers.enumerated() {
-      text += (index == 0 ? "{" : ", {") + layer.json
-      let all = total(index), byStep = measures.map { $0[index] }
-      text +=
-        ", \"input_sqnr_db\": \(list(byStep.map { $0.input.decibels })), \"output_sqnr_db\": \(list(byStep.map { $0.output.decibels }))"
-      text += ", \"clipped_by_step\": \(list(byStep.map { $0.clipped.share })), \"clipped\": \(all.clipped.share)"
-      text += ", \"input_sqnr_db_all\": \(all.input.decibels), \"output_sqnr_db_all\": \(all.output.decibels)"
-      text += ", \"seconds_per_step\": \(all.seconds / steps)}"
+      try text.add((index == 0 ? "{" : ", {") + layer.json)
+      let all = total(index)
+      try text.add(", \"input_sqnr_db\": ")
+      try text.addList(measures) { $0[index].input.decibels.description }
+      try text.add(", \"output_sqnr_db\": ")
+      try text.addList(measures) { $0[index].output.decibels.description }
+      try text.add(", \"clipped_by_step\": ")
+      try text.addList(measures) { $0[index].clipped.share.description }
+      try text.add(", \"clipped\": \(all.clipped.share)")
+      try text.add(", \"input_sqnr_db_all\": \(all.input.decibels), \"output_sqnr_db_all\": \(all.output.decibels)")
+      try text.add(", \"seconds_per_step\": \(all.seconds / steps)}")
     }
-    return text + "]}"
+    try text.add("]}")
+    return text
   }
 
   /// A row for each quantized layer of each step.
-  private var csvText: String {
-    var text = "step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds,prediction_sqnr_db\n"
+  private func csvText() throws(DitqError) -> LongText {
+    var text = LongText()
+    try text.add("step,timestep,layer,input_sqnr_db,output_sqnr_db,clipped,bytes,macs,seconds,prediction_sqnr_db\n")
     let batches = Double(max(1, takenSteps / options.steps))
     for step in 0..<options.steps {
       for (index, layer) in layers.enumerated() {
         let measure = measures[step][index]
-        text += "\(step),\(timesteps[step]),\(layer.name),\(measure.input.decibels),\(measure.output.decibels)"
-        text += ",\(measure.clipped.share),\(layer.weights.byteCount),\(layer.macs),\(measure.seconds / batches)"
-        text += ",\(predictions[step].decibels)\n"
+        try text.add("\(step),\(timesteps[step]),\(layer.name),\(measure.input.decibels),\(measure.output.decibels)")
+        try text.add(",\(measure.clipped.share),\(layer.weights.byteCount),\(layer.macs),\(measure.seconds / batches)")
+        try text.add(",\(predictions[step].decibels)\n")
       }
     }
     return text

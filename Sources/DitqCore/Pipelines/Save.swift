@@ -24,18 +24,16 @@ extension Model {
   package func save(to path: String, libraryVersion: String) throws(DitqError) {
     guard isQuantized else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
     let tensors = try tensorsToWrite()
-    var checksums = "{"
-    for tensor in tensors {
-      try checkMemory()
-      checksums += "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", "
-    }
+    var checksums = LongText()
+    try checksums.add("{")
+    for tensor in tensors { try checksums.add("\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", ") }
     var metadata: [(name: String, value: String)] = [
       ("format", "pt"), ("ditq.format", String(formatVersion)), ("ditq.packing", RecordedConfig.packing),
       ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
       ("ditq.calibration", calibration ?? "{}"),
     ]
-    checksums += "\"\(RecordedConfig.metadata)\": \"\(checksum(of: metadata))\"}"
-    metadata.append((RecordedConfig.checksums, checksums))
+    try checksums.add("\"\(RecordedConfig.metadata)\": \"\(checksum(of: metadata))\"}")
+    metadata.append((RecordedConfig.checksums, try checksums.text()))
     try writeSafetensors(tensors, metadata: metadata, to: path)
   }
 
@@ -67,35 +65,37 @@ extension Model {
   private func tensorsToWrite() throws(DitqError) -> [TensorToWrite] {
     let width = config.hiddenSize
     var packed: [TensorToWrite] = [], zeros: [TensorToWrite] = [], others: [TensorToWrite] = []
-    for layer in dit.linears {
+    for layer in try dit.linears() {
       try checkMemory()
       let (name, linear) = (layer.name, layer.linear)
       switch linear.weights {
       case .integers(let weights):
-        packed += weights.tensors(name + ".weight")
-        if weights.bits == 4 { zeros.append(weights.zerosTensor(name + ".weight")) }
-      case .stored(let matrix): others.append(TensorToWrite(name + ".weight", matrix, shape: patchShape(name)))
+        for tensor in weights.tensors(name + ".weight") { try packed.add(tensor) }
+        if weights.bits == 4 { try zeros.add(weights.zerosTensor(name + ".weight")) }
+      case .stored(let matrix): try others.add(TensorToWrite(name + ".weight", matrix, shape: patchShape(name)))
       case .packed: preconditionFailure("a model has no float panels")
       }
-      if let bias = linear.bias { others.append(TensorToWrite(name + ".bias", bias, [linear.outputs])) }
-      if let factors = linear.inputFactors { others.append(TensorToWrite(name + ".input_factors", factors, [linear.inputs])) }
-      if let ranges = linear.ranges { others.append(TensorToWrite(name + ".input_ranges", ranges)) }
+      if let bias = linear.bias { try others.add(TensorToWrite(name + ".bias", bias, [linear.outputs])) }
+      if let factors = linear.inputFactors { try others.add(TensorToWrite(name + ".input_factors", factors, [linear.inputs])) }
+      if let ranges = linear.ranges { try others.add(TensorToWrite(name + ".input_ranges", ranges)) }
     }
-    others.append(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
-    others.append(TensorToWrite("pos_embed", dit.positions.baseAddress!, [1, config.tokenCount, width]))
+    try others.add(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
+    try others.add(TensorToWrite("pos_embed", dit.positions.baseAddress!, [1, config.tokenCount, width]))
     if let decoder {
       var replaced: [String] = []  // with what stands beside them: .scales, .sums
       for layer in decoder.convolutions {
         guard let weights = layer.convolution.integers else { continue }
-        packed += weights.tensors(RecordedConfig.decoderPrefix + layer.name + ".weight")
-        replaced.append(layer.name + ".weight")
+        for tensor in weights.tensors(RecordedConfig.decoderPrefix + layer.name + ".weight") { try packed.add(tensor) }
+        try replaced.add(layer.name + ".weight")
       }
       for tensor in tensors[1].tensors
       where VAEDecoder.uses(tensor.name) && !replaced.contains(where: { tensor.name.starts(withBytesOf: $0) }) {
-        others.append(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
+        try others.add(TensorToWrite(whole: tensor, as: RecordedConfig.decoderPrefix + tensor.name))
       }
     }
-    return packed + zeros + others
+    for tensor in zeros { try packed.add(tensor) }
+    for tensor in others { try packed.add(tensor) }
+    return packed
   }
 
   /// The patch embedding is a convolution.
@@ -104,18 +104,21 @@ extension Model {
   }
 
   private func packedLayersJSON() throws(DitqError) -> String {
-    var text = "{"
+    var text = LongText()
+    try text.add("{")
     func add(_ name: String, _ weights: IntegerWeights?, activationBits: Int) throws(DitqError) {
-      try checkMemory()
       guard let weights else { return }
-      text += (text.utf8.count == 1 ? "" : ", ") + "\"\(name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)"
-      text += ", \"activation_bits\": \(activationBits)}"
+      try text.add((text.bytes.count == 1 ? "" : ", ") + "\"\(name)\": {\"bits\": \(weights.bits), \"group\": \(weights.recordedGroup)")
+      try text.add(", \"activation_bits\": \(activationBits)}")
     }
-    for layer in dit.linears { try add(layer.name, layer.linear.integers, activationBits: layer.linear.activationBits) }
+    for number in 0..<dit.linearCount {
+      try add(dit.name(ofLinear: number), dit[number].integers, activationBits: dit[number].activationBits)
+    }
     for layer in decoder?.convolutions ?? [] {
       try add(RecordedConfig.decoderPrefix + layer.name, layer.convolution.integers, activationBits: 8)
     }
-    return text + "}"
+    try text.add("}")
+    return try text.text()
   }
 
   private var formatVersion: Int {
@@ -123,18 +126,17 @@ extension Model {
   }
 
   private func recordedJSON() throws(DitqError) -> String {
-    var text = "{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\""
-    text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
-    text += ", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)"
-    if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
+    var text = LongText()
+    try text.add("{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\"")
+    try text.add(", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)")
+    try text.add(", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)")
+    if let decoder { try text.add(", \"decoder\": \(decoder.config.json)") }
     // What the shape of packed weights does not say.
-    if dit[0].integers != nil { text += ", \"latent_channels\": \(config.channels), \"patch_size\": \(config.patchSize)" }
-    text += ", \"class_names\": ["
-    for label in 0..<classNames.count {
-      try checkMemory()
-      text += (label == 0 ? "" : ", ") + jsonLiteral(classNames[label] ?? "")
-    }
-    return text + "]}"
+    if dit[0].integers != nil { try text.add(", \"latent_channels\": \(config.channels), \"patch_size\": \(config.patchSize)") }
+    try text.add(", ")
+    try text.add(classNames)
+    try text.add("}")
+    return try text.text()
   }
 }
 

@@ -16,6 +16,13 @@ struct LongText {
     try bytes.add(UInt8(ascii: "\""))
   }
 
+  /// A JSON array of values, each as its text.
+  mutating func addList<T>(_ values: [T], _ text: (T) -> String) throws(DitqError) {
+    try add("[")
+    for (index, value) in values.enumerated() { try add((index == 0 ? "" : ", ") + text(value)) }
+    try add("]")
+  }
+
   /// All of it, which is copied once more.
   func text() throws(DitqError) -> String {
     try askForRoom(bytes.count)

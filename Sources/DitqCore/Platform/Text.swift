@@ -122,13 +122,6 @@ func jsonEscape(_ byte: UInt8) -> String? {
 /// A number, without ".0" where it is whole.
 func number(_ value: Float) -> String { value == value.rounded() && value.magnitude < 1e9 ? "\(Int(value))" : "\(value)" }
 
-/// A JSON array of numbers.
-func list<T: CustomStringConvertible>(_ values: [T]) -> String {
-  var text = "["
-  for (index, value) in values.enumerated() { text += (index == 0 ? "" : ", ") + value.description }
-  return text + "]"
-}
-
 // MARK: - Interpolation
 
 /// Careful: the standard library's own are inlined wherever a sentence is made; in the shipped library that was a fifth of the code. These

@@ -26,32 +26,42 @@ struct CalibrationRecord {
   /// Both halves of the guided batch are observed.
   var guidanceScale = 0.0
 
-  mutating func raise(_ name: String, to bits: Int) {
+  mutating func raise(_ name: String, to bits: Int) throws(DitqError) {
     raised.removeAll { $0.name == name }
-    raised.append((name, bits))
+    try raised.add((name, bits))
   }
 
-  var json: String {
-    var text = "{\"activations\": \"\(activations)\", \"weights\": \"\(weights)\""
-    if let decoderWeights { text += ", \"decoder_weights\": \"\(decoderWeights)\"" }
+  func json() throws(DitqError) -> String {
+    var text = LongText()
+    try text.add("{\"activations\": \"\(activations)\", \"weights\": \"\(weights)\"")
+    if let decoderWeights { try text.add(", \"decoder_weights\": \"\(decoderWeights)\"") }
     if !timesteps.isEmpty {
-      text +=
-        ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps.map(number))), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
-      text += ", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": true"
+      try text.add(", \"balanced\": \(isBalanced), \"timesteps\": ")
+      try text.addList(timesteps, number)
+      try text.add(", \"total_steps\": \(totalSteps), \"samples\": \(samples)")
+      try text.add(", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": true")
     }
-    if !observer.isEmpty { text += ", \"observer\": \"\(observer)\"" }
-    if !bins.isEmpty { text += ", \"bins\": \(list(bins.map(number)))" }
+    if !observer.isEmpty { try text.add(", \"observer\": \"\(observer)\"") }
+    if !bins.isEmpty {
+      try text.add(", \"bins\": ")
+      try text.addList(bins, number)
+    }
     if !checkedTimesteps.isEmpty {
-      text += ", \"checked_timesteps\": \(list(checkedTimesteps.map(number))), \"clipped\": \(list(clipped)), \"clipped_by_layer\": {"
-      for (index, layer) in clippedByLayer.enumerated() { text += (index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.share)" }
-      text += "}"
+      try text.add(", \"checked_timesteps\": ")
+      try text.addList(checkedTimesteps, number)
+      try text.add(", \"clipped\": ")
+      try text.addList(clipped) { $0.description }
+      try text.add(", \"clipped_by_layer\": {")
+      for (index, layer) in clippedByLayer.enumerated() { try text.add((index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.share)") }
+      try text.add("}")
     }
-    if let outputSQNR { text += ", \"output_sqnr_db\": \(outputSQNR)" }
+    if let outputSQNR { try text.add(", \"output_sqnr_db\": \(outputSQNR)") }
     if !raised.isEmpty {
-      text += ", \"raised\": {"
-      for (index, layer) in raised.enumerated() { text += (index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.bits)" }
-      text += "}"
+      try text.add(", \"raised\": {")
+      for (index, layer) in raised.enumerated() { try text.add((index == 0 ? "" : ", ") + "\"\(layer.name)\": \(layer.bits)") }
+      try text.add("}")
     }
-    return text + "}"
+    try text.add("}")
+    return try text.text()
   }
 }

@@ -29,11 +29,11 @@ package struct LayerRule {
   var isOfDecoder: Bool { pattern.starts(withBytesOf: LayerRule.decoderPrefix) }
   static let decoderPrefix = "vae."
 
-  func matches(_ name: String) -> Bool { isMatch(Array(pattern.utf8)[...], Array(name.utf8)[...]) }
+  func matches(_ name: String) -> Bool { withBytes(of: pattern) { pattern in withBytes(of: name) { isMatch(pattern[...], $0[...]) } } }
 }
 
 /// Whether a text matches a pattern in which '*' stands for any run of bytes: greedy from the left, going back to the last '*' where it fails.
-private func isMatch(_ pattern: ArraySlice<UInt8>, _ text: ArraySlice<UInt8>) -> Bool {
+private func isMatch(_ pattern: Slice<UnsafeBufferPointer<UInt8>>, _ text: Slice<UnsafeBufferPointer<UInt8>>) -> Bool {
   var (p, t) = (pattern.startIndex, text.startIndex)
   var star: (p: Int, t: Int)?
   while t < text.endIndex {
