@@ -21,20 +21,20 @@ func answer(
   }
 }
 
-/// Writes as much of the sentence as fits, cut between characters, with its NUL.
+/// Writes as much of the sentence as fits, in one line, cut between characters, with its NUL.
 private func fill(_ error: UnsafeMutablePointer<ditq_error>, _ failure: DitqError) {
   let header = 8, room = min(Int(error.pointee.struct_size), MemoryLayout<ditq_error>.size) - header
   guard room > 0 else { return }
   error.pointee.status = failure.status.rawValue
   let message = UnsafeMutableRawPointer(error) + header
-  let bytes = failure.message.utf8
   var count = 0
   for scalar in failure.message.unicodeScalars {
-    let width = UTF8.width(scalar)
-    guard count + width < room else { break }
-    count += width
+    let fits = scalar.show(room: room - 1 - count) { byte in
+      message.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
+      count += 1
+    }
+    guard fits else { break }
   }
-  for (index, byte) in bytes.prefix(count).enumerated() { message.storeBytes(of: byte, toByteOffset: index, as: UInt8.self) }
   message.storeBytes(of: 0, toByteOffset: count, as: UInt8.self)
 }
 

@@ -17,7 +17,7 @@ extension Model {
     try whole.add(text)
     if let decoder { try decoder.addJSON(to: &whole, latentSize: c.latentSize) } else { try whole.add("null") }
     try whole.add(", \"calibration\": ")
-    try whole.add(calibration ?? "null")
+    try whole.addJSON(calibration ?? "null")
     try whole.add(", \"layers\": {")
     try addLayers(to: &whole)
     try whole.add("}, ")

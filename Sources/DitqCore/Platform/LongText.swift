@@ -12,8 +12,19 @@ struct LongText {
   /// A JSON string literal of the text, see `jsonLiteral`.
   mutating func addLiteral(_ text: String) throws(DitqError) {
     try bytes.add(UInt8(ascii: "\""))
-    for byte in text.utf8 { if let escape = jsonEscape(byte) { try add(escape) } else { try bytes.add(byte) } }
+    for scalar in text.unicodeScalars { if let escape = jsonEscape(scalar) { try add(escape) } else { try add(scalar) } }
     try bytes.add(UInt8(ascii: "\""))
+  }
+
+  /// JSON of a file, in whose texts control characters beyond the first 32 may stand as they are.
+  mutating func addJSON(_ json: String) throws(DitqError) {
+    for scalar in json.unicodeScalars {
+      if scalar.value >= 0x20, scalar.isControl, let escape = jsonEscape(scalar) { try add(escape) } else { try add(scalar) }
+    }
+  }
+
+  private mutating func add(_ scalar: Unicode.Scalar) throws(DitqError) {
+    for byte in UTF8.encode(scalar)! { try bytes.add(byte) }
   }
 
   /// A JSON array of values, each as its text.

@@ -99,26 +99,6 @@ func text(ofShape shape: [Int]) -> String {
   return text + "]"
 }
 
-/// A JSON string literal of the text, quotes included (RFC 8259).
-func jsonLiteral(_ text: String) -> String {
-  var bytes = [UInt8(ascii: "\"")]
-  for byte in text.utf8 { if let escape = jsonEscape(byte) { bytes += escape.utf8 } else { bytes.append(byte) } }
-  bytes.append(UInt8(ascii: "\""))
-  return String(decoding: bytes, as: UTF8.self)
-}
-
-/// What stands for a byte in a JSON string, where it may not stand there itself.
-func jsonEscape(_ byte: UInt8) -> String? {
-  switch byte {
-  case UInt8(ascii: "\""): return "\\\""
-  case UInt8(ascii: "\\"): return "\\\\"
-  case 0..<0x20:
-    let digits = String(byte, radix: 16)
-    return "\\u00" + (byte < 16 ? "0" : "") + digits
-  default: return nil
-  }
-}
-
 /// A number, without ".0" where it is whole.
 func number(_ value: Float) -> String { value == value.rounded() && value.magnitude < 1e9 ? "\(Int(value))" : "\(value)" }
 

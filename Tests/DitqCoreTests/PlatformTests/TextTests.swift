@@ -71,7 +71,8 @@ struct TextTests {
   func literals() {
     #expect(jsonLiteral("") == "\"\"" && jsonLiteral("a b/c") == "\"a b/c\"")
     #expect(jsonLiteral("\"\\") == "\"\\\"\\\\\"")
-    #expect(jsonLiteral("\n\t\r\u{0}\u{1f}\u{7f}") == "\"\\u000a\\u0009\\u000d\\u0000\\u001f\u{7f}\"")
+    #expect(jsonLiteral("\n\t\r\u{0}\u{1f}\u{7f}") == "\"\\u000a\\u0009\\u000d\\u0000\\u001f\\u007f\"")
+    #expect(jsonLiteral("\u{80}\u{9f}\u{a0}") == "\"\\u0080\\u009f\u{a0}\"")
     #expect(jsonLiteral("ä 🍎 \u{2028}") == "\"ä 🍎 \u{2028}\"")
   }
 
