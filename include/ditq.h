@@ -28,6 +28,14 @@
  * NUL-terminated; every `options` and `error` pointer may be NULL (defaults; no text wanted); destroy(NULL) does nothing;
  * out parameters are untouched unless the call returns DITQ_OK, except that of an array of images those finished before may be there.
  * Options with an _init function: call it, then change fields. In the others a field of 0 is its default.
+ *
+ * Files are written whole or not at all: under a temporary name beside the final one, which is then replaced. A file that is replaced keeps its
+ * permissions, and its owner and group where this process may give them (else no group gains what it had not); symbolic links stay, and what they
+ * lead to is replaced. A file without any permission to write is refused, to root too. Other hard links to a replaced file keep the old contents, and
+ * access lists and extended attributes are not carried over. A pipe or a device is written to as it is; a pipe that nobody reads is refused at once.
+ * Nothing of this, nor a limit on the size of files, raises a signal in the host: the answer is DITQ_IO_FAILED.
+ * The one signal that may come of a call is SIGBUS, of a mapped file that was truncated (see ditq_model_open_reader), on whichever thread reads it.
+ * Messages are one line: control characters of names and paths are shown as \n, \x1b, \u0085.
  */
 #ifndef DITQ_H
 #define DITQ_H
@@ -209,8 +217,9 @@ const char *DITQ_NULLABLE ditq_model_class_name(const ditq_model *DITQ_NONNULL m
 ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL name, int32_t *DITQ_NONNULL label, ditq_error *DITQ_NULLABLE error);
 /* Reads every byte and compares the checksums that a .ditq file records. DITQ_UNSUPPORTED for a model that did not come from one. */
 ditq_status ditq_model_verify(const ditq_model *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
-/* Writes a quantized model as a .ditq file, whole or not at all: a safetensors file that is opened like any other, and used in place. Byte by byte it is
-   described at the top of Sources/DitqCore/Pipelines/Save.swift. */
+/* Writes a quantized model as a .ditq file: a safetensors file that is opened like any other, and used in place. A file that the model's weights are
+   mapped from, or those of the model that it was made from, is refused under any of its names (DITQ_INVALID_ARGUMENT). Byte by byte it is described
+   at the top of Sources/DitqCore/Pipelines/Save.swift. */
 ditq_status ditq_model_save(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL path, ditq_error *DITQ_NULLABLE error);
 
 /* ---- Quantization ------------------------------------------------------------------------------------------------------- */

@@ -35,8 +35,10 @@ static inline int ditqp_ask_for_room(size_t size) { return (void)size, 1; }
 
 #define ENOENT 2
 #define EINTR 4
+#define ENOMEM 12
 #define EEXIST 17
 #define ENOTDIR 20
+#define ELOOP 40
 #define ENOSYS 38
 static inline int ditqp_errno(void) { return ENOSYS; }
 static inline const char *ditqp_error_text(int number, char *buffer, size_t size) {
@@ -45,17 +47,30 @@ static inline const char *ditqp_error_text(int number, char *buffer, size_t size
 
 /* ---- Files ---- */
 
-enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
-static inline int ditqp_kind(const char *path) { return (void)path, 0; }
+enum { DITQP_NOTHING = 0, DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
+typedef struct ditqp_file {
+  int kind;
+  unsigned permissions, owner, group;
+  uint64_t device, inode;
+  int64_t size;
+} ditqp_file;
+static inline ditqp_file ditqp_no_file(void) {
+  ditqp_file none = {DITQP_NOTHING, 0, 0, 0, 0, 0, 0};
+  return none;
+}
+static inline ditqp_file ditqp_look(const char *path) { return (void)path, ditqp_no_file(); }
+static inline ditqp_file ditqp_look_open(int descriptor) { return (void)descriptor, ditqp_no_file(); }
+static inline intptr_t ditqp_read_link(const char *path, char *target, size_t size) { return (void)path, (void)target, (void)size, -1; }
+static inline int ditqp_check_writable(const char *path, unsigned permissions) { return (void)path, (void)permissions, -1; }
+static inline int ditqp_dress(int descriptor, const ditqp_file *like) { return (void)descriptor, (void)like, -1; }
 static inline int ditqp_open_read(const char *path) { return (void)path, -1; }
-static inline int ditqp_open_new(const char *path) { return (void)path, -1; }
+static inline int ditqp_open_new(const char *path, unsigned mode) { return (void)path, (void)mode, -1; }
 static inline int ditqp_open_device(const char *path) { return (void)path, -1; }
-static inline int64_t ditqp_size(int descriptor) { return (void)descriptor, -1; }
 static inline void *ditqp_map_read(int descriptor, size_t size) { return (void)descriptor, (void)size, NULL; }
 static inline void ditqp_forget(const void *address, size_t size) { (void)address, (void)size; }
 static inline int munmap(void *address, size_t size) { return (void)address, (void)size, -1; }
 static inline intptr_t read(int descriptor, void *bytes, size_t size) { return (void)descriptor, (void)bytes, (void)size, -1; }
-static inline intptr_t write(int descriptor, const void *bytes, size_t size) { return (void)descriptor, (void)bytes, (void)size, -1; }
+static inline intptr_t ditqp_write(int descriptor, const void *bytes, size_t size) { return (void)descriptor, (void)bytes, (void)size, -1; }
 static inline int fsync(int descriptor) { return (void)descriptor, -1; }
 static inline int close(int descriptor) { return (void)descriptor, -1; }
 static inline int unlink(const char *path) { return (void)path, -1; }

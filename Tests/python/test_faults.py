@@ -155,15 +155,18 @@ def picture(model):
 
 
 @pytest.mark.isolated
-def test_a_mapped_file_may_be_replaced_or_removed_or_saved_onto_itself(tmp_path):
+def test_a_mapped_file_may_be_replaced_or_removed_but_not_by_its_own_save(tmp_path):
     path = tmp_path / "x.ditq"
     path.write_bytes(W8A8.read_bytes())
     with ditq.Model(path) as model, ditq.Model(W4A8) as other:
         before = picture(model)
-        model.save(path)
-        assert path.read_bytes() == W8A8.read_bytes() and picture(model) == before
+        with pytest.raises(ditq.DitqFailure) as failure:
+            model.save(path)
+        assert failure.value.status == ditq.INVALID_ARGUMENT and path.read_bytes() == W8A8.read_bytes() and picture(model) == before
         other.save(path)
-        assert picture(model) == before
+        assert path.read_bytes() == W4A8.read_bytes() and picture(model) == before
+        model.save(path)  # which is another file now
+        assert path.read_bytes() == W8A8.read_bytes()
         path.unlink()
         assert picture(model) == before
         model.verify()

@@ -29,10 +29,17 @@ static inline int ditqp_errno(void) { return errno; }
 
 /* open(2) for reading; creates nothing and does not wait for a pipe's other end. */
 static inline int ditqp_open_read(const char *path) { return open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); }
-/* open(2) of a file that must not exist yet. */
-static inline int ditqp_open_new(const char *path) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); }
-/* open(2) for writing to what exists already and is no regular file: a device, a pipe. */
-static inline int ditqp_open_device(const char *path) { return open(path, O_WRONLY | O_CLOEXEC); }
+/* open(2) of a file that must not exist yet; of its mode, the host's umask takes away. */
+static inline int ditqp_open_new(const char *path, unsigned mode) { return open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, (mode_t)mode); }
+/* open(2) for writing to what exists already and is no regular file: a device, a pipe. A pipe that nobody reads is ENXIO, at once; what is written
+   to one that somebody does read waits for the reader. */
+static inline int ditqp_open_device(const char *path) {
+  int descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (descriptor >= 0) (void)fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK);
+  return descriptor;
+}
+/* write(2) whose failure is an errno alone: neither SIGPIPE nor SIGXFSZ reaches the host. See files.c. */
+intptr_t ditqp_write(int descriptor, const void *bytes, size_t size);
 
 static inline void *ditqp_map_read(int descriptor, size_t size) {
   void *address = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -42,18 +49,23 @@ static inline void *ditqp_map_read(int descriptor, size_t size) {
 /* Lets the system take back the memory of a mapped file's pages: they are read again when they are needed. */
 static inline void ditqp_forget(const void *address, size_t size) { (void)madvise((void *)(uintptr_t)address, size, MADV_DONTNEED); }
 
-enum { DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
-/* What a path is, following links; 0 with errno when it cannot be told. */
-static inline int ditqp_kind(const char *path) {
-  struct stat s;
-  if (stat(path, &s) != 0) return 0;
-  return S_ISREG(s.st_mode) ? DITQP_REGULAR : S_ISDIR(s.st_mode) ? DITQP_DIRECTORY : DITQP_OTHER;
-}
-/* Size of an open regular file in bytes, or -1. */
-static inline int64_t ditqp_size(int descriptor) {
-  struct stat s;
-  return fstat(descriptor, &s) == 0 && S_ISREG(s.st_mode) ? (int64_t)s.st_size : -1;
-}
+enum { DITQP_NOTHING = 0, DITQP_REGULAR = 1, DITQP_DIRECTORY = 2, DITQP_OTHER = 3 };
+/* What stands under a path, or is open. */
+typedef struct ditqp_file {
+  int kind;
+  unsigned permissions, owner, group; /* permissions: read, write and execute of owner, group and others */
+  uint64_t device, inode;
+  int64_t size; /* of a regular file, in bytes */
+} ditqp_file;
+/* Following links. Where nothing can be told the kind is DITQP_NOTHING, with errno. */
+ditqp_file ditqp_look(const char *path);
+ditqp_file ditqp_look_open(int descriptor);
+/* Where a symbolic link leads, NUL-terminated; -1 where the path is none, or does not fit. */
+intptr_t ditqp_read_link(const char *path, char *target, size_t size);
+/* 0 where this process may write to the file, and it is not protected by having no permission to write at all, which root's rights pass over. */
+int ditqp_check_writable(const char *path, unsigned permissions);
+/* Gives an open file of ours owner, group and permissions, as far as the system allows: never more rights than these give. 0, or -1. */
+int ditqp_dress(int descriptor, const ditqp_file *like);
 
 /* The system's words for an error number, in a buffer of the caller: strerror is not safe with threads. */
 const char *ditqp_error_text(int number, char *buffer, size_t size);
@@ -61,22 +73,8 @@ const char *ditqp_error_text(int number, char *buffer, size_t size);
 /* CPUs that the scheduler lets this thread run on; 0 when it does not tell. */
 int ditqp_affinity_count(void);
 
-/* Starts a thread that receives no signals, with a small stack. */
-static inline int ditqp_thread_start(pthread_t *thread, void *(*entry)(void *), void *context, size_t stack_size) {
-  sigset_t all, before;
-  pthread_attr_t attributes;
-  int result = pthread_attr_init(&attributes);
-  if (result != 0) return result;
-  result = pthread_attr_setstacksize(&attributes, stack_size);
-  sigfillset(&all);
-  if (result == 0) result = pthread_sigmask(SIG_SETMASK, &all, &before);
-  if (result == 0) {
-    result = pthread_create(thread, &attributes, entry, context);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-  }
-  pthread_attr_destroy(&attributes);
-  return result;
-}
+/* Starts a thread with a small stack that receives no signals but those of its own faults, see threads.c. */
+int ditqp_thread_start(pthread_t *thread, void *(*entry)(void *), void *context, size_t stack_size);
 
 /* Small memory for a call that finds none, see reserve.c. `begin` answers 0 where there is not even that. */
 enum { DITQP_CLASSES = 7 };

@@ -19,10 +19,13 @@
 // comes after them, the ranges first, stands wherever it does, and is copied.
 
 extension Model {
-  /// Writes the file, whole or not at all.
+  /// Writes the file, whole or not at all. Refuses the place of what the model was opened from or made of: that may be the one copy.
   @export(interface)
   package func save(to path: String, libraryVersion: String) throws(DitqError) {
     guard isQuantized else { throw DitqError(.unsupported, "model: a quantized model expected, a float one found") }
+    if let there = FileIdentity(of: path), tensors.contains(where: { $0.isMapped(from: there) }) {
+      throw DitqError(.invalidArgument, "\(path): another file than the one that the model came from expected, which saving would destroy")
+    }
     let tensors = try tensorsToWrite()
     var checksums = LongText()
     try checksums.add("{")

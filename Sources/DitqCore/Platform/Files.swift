@@ -1,4 +1,5 @@
-// Files: every system call on a file that the library makes. Relies on CPlatform; refuses what is not a regular file where one is needed.
+// Files: what stands under a path, and reading it, mapped or whole. Relies on CPlatform; refuses what is not a regular file where one is needed.
+// Writing is in WrittenFile.swift.
 // Careful: a mapped file that another process truncates raises SIGBUS on access, which a library cannot turn into a status.
 
 import CPlatform
@@ -10,9 +11,15 @@ func systemReason(_ number: CInt) -> String {
   }
 }
 
-private func failure(_ doing: String, _ path: String) -> DitqError {
+func failure(_ doing: String, _ path: String) -> DitqError {
   let number = ditqp_errno()
-  let status: Status = number == ENOENT || number == ENOTDIR ? .notFound : number == ENOSYS ? .unsupported : .ioFailed
+  let status: Status =
+    switch number {
+    case ENOENT, ENOTDIR: .notFound
+    case ENOSYS: .unsupported
+    case ENOMEM: .outOfMemory
+    default: .ioFailed
+    }
   return DitqError(status, "\(path): cannot \(doing): \(systemReason(number))")
 }
 
@@ -20,17 +27,18 @@ private func failure(_ doing: String, _ path: String) -> DitqError {
 package final class Bytes {
   package let start: UnsafeRawPointer
   package let count: Int
-  private let mapped: Bool
+  /// Of a mapped file.
+  let file: FileIdentity?
   private let block: Block?
 
   /// Memory of the caller, which outlives this object.
   @export(interface)
   package init(borrowing start: UnsafeRawPointer, count: Int) {
-    (self.start, self.count, mapped, block) = (start, count, false, nil)
+    (self.start, self.count, file, block) = (start, count, nil, nil)
   }
 
   /// Memory that this object keeps.
-  init(_ block: Block) { (start, count, mapped, self.block) = (UnsafeRawPointer(block.start), block.byteCount, false, block) }
+  init(_ block: Block) { (start, count, file, self.block) = (UnsafeRawPointer(block.start), block.byteCount, nil, block) }
 
   /// A whole regular file, mapped for reading.
   @export(interface)
@@ -38,30 +46,45 @@ package final class Bytes {
     let descriptor = ditqp_open_read(path)
     guard descriptor >= 0 else { throw failure("open", path) }
     defer { close(descriptor) }
-    let size = Int(ditqp_size(descriptor))
-    guard size >= 0 else { throw DitqError(.ioFailed, "\(path): a regular file expected") }
+    let found = ditqp_look_open(descriptor), size = Int(found.size)
+    guard found.kind == CInt(DITQP_REGULAR) else { throw DitqError(.ioFailed, "\(path): a regular file expected") }
     guard size > 0 else { throw DitqError(.malformed, "\(path): the file is empty") }
     guard let address = ditqp_map_read(descriptor, size) else { throw failure("map", path) }
-    self.init(mapped: address, size)
+    self.init(mapped: address, size, FileIdentity(found))
   }
 
-  private init(mapped start: UnsafeMutableRawPointer, _ count: Int) {
-    (self.start, self.count, mapped, block) = (UnsafeRawPointer(start), count, true, nil)
+  private init(mapped start: UnsafeMutableRawPointer, _ count: Int, _ file: FileIdentity) {
+    (self.start, self.count, self.file, block) = (UnsafeRawPointer(start), count, file, nil)
   }
 
-  deinit { if mapped { munmap(UnsafeMutableRawPointer(mutating: start), count) } }
+  deinit { if file != nil { munmap(UnsafeMutableRawPointer(mutating: start), count) } }
 
   /// The pages of a mapped file need not stay in memory. Whoever reads them again brings them back.
-  func forgetPages() { if mapped { ditqp_forget(start, count) } }
+  func forgetPages() { if file != nil { ditqp_forget(start, count) } }
 
   package var buffer: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: start, count: count) }
+}
+
+/// Which file it is, whatever its names are.
+struct FileIdentity: Equatable {
+  private let device: UInt64
+  private let inode: UInt64
+
+  init(_ file: ditqp_file) { (device, inode) = (file.device, file.inode) }
+
+  /// Of what stands under a path, following links; nil for nothing.
+  init?(of path: String) {
+    let found = ditqp_look(path)
+    guard found.kind != CInt(DITQP_NOTHING) else { return nil }
+    self.init(found)
+  }
 }
 
 /// What stands under a path.
 enum PathKind { case nothing, file, directory, other }
 
 func kind(of path: String) -> PathKind {
-  switch ditqp_kind(path) {
+  switch ditqp_look(path).kind {
   case CInt(DITQP_REGULAR): return .file
   case CInt(DITQP_DIRECTORY): return .directory
   case CInt(DITQP_OTHER): return .other
@@ -83,50 +106,4 @@ func readSmallFile(_ path: String, limit: Int = 4000) -> [UInt8]? {
     filled += count
   }
   return Array(bytes[..<filled])
-}
-
-/// Writes pieces to a file, whole or not at all: under a temporary name beside it, synced, then renamed. What exists and is no regular file (a pipe,
-/// /dev/stdout) is written to directly.
-func writeFile(_ path: String, _ pieces: [UnsafeRawBufferPointer]) throws(DitqError) {
-  switch kind(of: path) {
-  case .directory: throw DitqError(.ioFailed, "\(path): cannot write: it is a directory")
-  case .other:
-    let descriptor = ditqp_open_device(path)
-    guard descriptor >= 0 else { throw failure("open", path) }
-    defer { close(descriptor) }
-    guard pieces.allSatisfy({ writeAll(descriptor, $0) }) else { throw failure("write", path) }
-  case .nothing, .file:
-    let (descriptor, temporary) = try createTemporary(beside: path)
-    var error = pieces.allSatisfy { writeAll(descriptor, $0) } && fsync(descriptor) == 0 ? nil : failure("write", path)
-    if close(descriptor) != 0 && error == nil { error = failure("write", path) }
-    if error == nil && rename(temporary, path) != 0 { error = failure("rename to", path) }
-    if let error {
-      unlink(temporary)
-      throw error
-    }
-  }
-}
-
-/// A new file in the folder of `path`, under a short name of its own, because the final one may be as long as names can be.
-private func createTemporary(beside path: String) throws(DitqError) -> (descriptor: CInt, path: String) {
-  let slash = path.utf8.lastIndex(of: UInt8(ascii: "/"))
-  let folder = slash.map { String(decoding: path.utf8[...$0], as: UTF8.self) } ?? ""
-  for attempt in 0..<100 {
-    let temporary = "\(folder).ditq-\(getpid())-\(nanoseconds() % 1_000_000_007)-\(attempt).tmp"
-    let descriptor = ditqp_open_new(temporary)
-    if descriptor >= 0 { return (descriptor, temporary) }
-    guard ditqp_errno() == EEXIST else { break }
-  }
-  throw failure("create", path)
-}
-
-private func writeAll(_ descriptor: CInt, _ bytes: UnsafeRawBufferPointer) -> Bool {
-  var rest = bytes[...]
-  while !rest.isEmpty {
-    let count = write(descriptor, UnsafeRawBufferPointer(rebasing: rest).baseAddress!, rest.count)
-    if count < 0 && ditqp_errno() == EINTR { continue }
-    guard count > 0 else { return false }
-    rest = rest.dropFirst(count)
-  }
-  return true
 }

@@ -135,6 +135,9 @@ final class TensorCollection {
   /// Of all files together.
   var fileByteCount: Int { files.reduce(0) { $0 + $1.count } }
 
+  /// Whether some of the tensors are in this file, as it is mapped.
+  func isMapped(from file: FileIdentity) -> Bool { files.contains { $0.file == file } }
+
   /// What was read of mapped files need not stay in memory.
   func forgetPages() { for file in files { file.forgetPages() } }
 
