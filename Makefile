@@ -35,7 +35,7 @@ lib: $(if $(TARGET),.build-$(TARGET)/lib/libditq.so.1,$(LIBRARY))
 OTHER_CPUS := aarch64-linux-gnu riscv64-linux-gnu
 other-libraries: $(OTHER_CPUS:%=.build-%/lib/libditq.so.1) $(OTHER_CPUS:%=.build-%-bare/libditq.a)
 $(LIBRARY): $(SWIFT_SOURCES) | setup
-	DITQ_EMBEDDED=1 swift build -c release --product ditq --scratch-path $(BUILD)
+	DITQ_EMBEDDED=1 swift build -c release --product ditq --disable-local-rpath --scratch-path $(BUILD)
 	@mkdir -p $(LIBDIR)
 	@cp --remove-destination $(BUILD)/release/libditq.so $@
 	@ln -sf libditq.so.1 $(LIBDIR)/libditq.so

@@ -54,6 +54,8 @@ let libraryLinking: [LinkerSetting] = [
       "-use-ld=lld", "-Xlinker", "-soname", "-Xlinker", "libditq.so.1", "-Xlinker",
       "--version-script=\(Context.packageDirectory)/Sources/Ditq/exports.map",
       "-Xlinker", "--gc-sections", "-Xlinker", "-z", "-Xlinker", "defs",
+      // Addresses of functions are bound when the library is loaded, and cannot be written to from then on.
+      "-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "noexecstack",
     ]
       + (embedded
         ? ["-Xlinker", "--as-needed", "-Xlinker", "-T", "-Xlinker", "\(Context.packageDirectory)/Sources/Ditq/discarded.ld"]

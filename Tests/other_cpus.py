@@ -94,6 +94,9 @@ def check_library(triple):
     needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
     allowed = {"libc.so.6", "libm.so.6", "libpng16.so.16", "libz.so.1", "ld-linux-aarch64.so.1", "ld-linux-riscv64-lp64d.so.1"}
     assert "[libditq.so.1]" in re.search(r"SONAME.*", dynamic)[0] and needed <= allowed, dynamic
+    assert "NOW" in "".join(re.findall(r"\(FLAGS(?:_1)?\).*", dynamic)) and not re.search("RPATH|RUNPATH|TEXTREL", dynamic), dynamic
+    headers = run("readelf", "-lW", library)
+    assert "GNU_RELRO" in headers and re.search(r"GNU_STACK.* RW ", headers), headers
     assert exported(library) == exported(NATIVE / "libditq.so.1") and len(exported(library)) > 30
     assert ".symtab" not in run("readelf", "-SW", library), "the library is not stripped"
     size = library.stat().st_size

@@ -84,7 +84,7 @@ if [ -n "$bare" ]; then
 else
   library=$build/lib/libditq.so.1
   "$target-gcc" -shared -o "$library" "${objects[@]}" "$tables" -L "$build/sysroot/lib" -lpng16 -lm -Wl,-soname,libditq.so.1 \
-    -Wl,--version-script=Sources/Ditq/exports.map,--gc-sections,-z,defs,--as-needed,-s
+    -Wl,--version-script=Sources/Ditq/exports.map,--gc-sections,-z,defs,-z,relro,-z,now,-z,noexecstack,--as-needed,-s
   ln -sf libditq.so.1 "$build/lib/libditq.so"
   echo "$library: $(stat -c %s "$library") bytes"
 fi
