@@ -92,8 +92,8 @@ private struct DecodeMeasurement {
     let isInteger = (decoder["layers"]?.members ?? []).contains { $0.value["weights"]?.string == "W8A8" }
     let session = try Session(model, threads: threads, batchLimit: 1), described = try JSON(reading: try session.json())
     let peakOfSet = Peak(
-      instructionSet: Int32(described["isa"]?.double ?? 0), kind: Int32(isInteger ? PEAK_INTEGER : PEAK_FLOAT),
-      threads: Int32(described["threads"]?.double ?? 1))
+      instructionSet: described["isa"]?.whole() ?? 0, kind: Int32(isInteger ? PEAK_INTEGER : PEAK_FLOAT),
+      threads: described["threads"]?.whole() ?? 1)
     var random = FixedRandom(seed: 3)
     let latents = random.numbers(Int(info.latent_channels * info.latent_height * info.latent_width))
     var values = [Float](repeating: 0, count: Int(info.image_channels * info.image_height * info.image_width))
@@ -126,4 +126,4 @@ private struct DecodeMeasurement {
 }
 
 /// The option is named as the function that writes sizes.
-private func megabytes(_ bytes: Double) -> String { size(UInt64(bytes)) }
+private func megabytes(_ bytes: Double) -> String { size(bytes) }

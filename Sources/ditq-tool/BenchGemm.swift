@@ -133,7 +133,7 @@ private struct GemmBench: ~Copyable {
     _ = try peakOfSet.rate()
     _ = try rate(of: narrow, outputs: Self.fewOutputs, calls: 1)
     let once = macs(outputs) / (try rate(of: linear, outputs: outputs, calls: 1))
-    let calls = max(1, Int((Peak.sliceSeconds / once).rounded(.up)))
+    let calls = Int(exactly: min(1e6, max(1, (Peak.sliceSeconds / once).rounded(.up)))) ?? 1
     let start = clock.now
     while library.count < Self.fewestRepeats || (clock.now - start).seconds < seconds {
       peak.add(try peakOfSet.rate())

@@ -92,7 +92,7 @@ private func stepText(_ answer: JSON) -> String {
   func number(_ name: String) -> Double { answer[name]?.double ?? 0 }
   func word(_ name: String) -> String { answer[name].map { $0.string ?? $0.line } ?? "" }
   func milliseconds(_ seconds: Double) -> String { "\(fixed(seconds * 1e3, digits: 1)) ms" }
-  func bytes(_ name: String) -> String { size(UInt64(number(name))) }
+  func bytes(_ name: String) -> String { size(number(name)) }
   let group = word("weight_group"), bits = word("weight_bits")
   let rows = [
     ["model", word("model")], ["weights", bits + " bits" + (group == "0" ? "" : " in groups of \(group)") + ", \(bytes("weights_size"))"],

@@ -34,7 +34,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   func run() throws {
-    if let csv { try Output.check(csv) }
+    if let csv { try Output.check(csv, sources: [reference, model]) }
     let models = (reference: try opening.open(reference), model: try opening.open(model))
     let report = try Progress().during { callback, context in
       var options = ditq_compare_options()
@@ -72,7 +72,7 @@ final class Report {
   func text(paths: [String], steps: Int32) throws -> String {
     let report = try JSON(reading: json)
     let models = zip(["reference", "model"], paths).map { key, path in
-      [key, path, report[key]?["weights_size"]?.double.map { size(UInt64($0)) } ?? ""]
+      [key, path, report[key]?["weights_size"]?.double.map(size) ?? ""]
     }
     let sqnr = [
       ["output, all steps", output(-1)], ["output, first step", output(0)], ["output, step \(steps / 2 + 1)", output(steps / 2)],

@@ -34,22 +34,31 @@ struct GenerateCommand: ParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
+    guard Output.isNamed(output, [".png"]) else {
+      throw ValidationError("-o: a name that ends in .png expected, '\(output)' found: pictures are PNG files.")
+    }
     if steps < 1 { throw ValidationError("--steps: 1 or more expected, \(steps) found.") }
     if let count, !(1...1_000_000).contains(count) { throw ValidationError("--count: 1 to 1000000 expected, \(count) found.") }
   }
 
   func run() throws {
     let names = NumberedFiles(first: output)
-    try Output.check(output)
+    try Output.check(output, sources: [model])
     let opened = try opening.open(model)
+    guard opened.info.image_height > 0 else {
+      throw LibraryError(
+        status: ditq_status(DITQ_UNSUPPORTED),
+        message: "\(model): a model that makes pictures expected; this one makes latents: give a decoder with --vae")
+    }
     let labels = try classes.isEmpty ? [0] : classes.map { try opened.label(of: $0) }
     let pictures = (0..<(count ?? labels.count)).map { index in
       Picture(file: names[index], label: labels[index % labels.count], seed: seed &+ UInt64(index))
     }
+    for picture in pictures.dropFirst() { try Output.check(picture.file, sources: [model]) }
     let style = Style(steps: steps, guidance: guidance, sampler: sampler, eta: eta)
     let studio = try Studio(opened, path: model, style, threads: threads, pictures: pictures.count)
     let seconds = try studio.draw(pictures) { picture, seconds in
-      if !json { print(studio.line(picture, seconds: seconds)) }
+      if !json { print(shown(studio.line(picture, seconds: seconds))) }
     }
     if json { print(try studio.json(pictures, seconds: seconds).line) }
   }
@@ -98,12 +107,17 @@ private struct Studio {
 
   private let model: Model
   private let modelName: String
+  /// What auto stands for, and whose numbers the model gives.
+  private let sampler: String, compatibility: String
   private let session: Session
   private let style: Style
 
   init(_ model: Model, path: String, _ style: Style, threads: Int32, pictures: Int) throws {
     (self.model, self.style) = (model, style)
     modelName = Output.name(of: path)
+    let description = try JSON(reading: try model.json())
+    sampler = style.sampler == .auto ? description["sampling"]?["sampler"]?.string ?? "" : style.sampler.rawValue
+    compatibility = description["compatibility"]?.string ?? ""
     session = try Session(model, threads: threads, batchLimit: min(pictures, Studio.batchLimit))
   }
 
@@ -139,13 +153,13 @@ private struct Studio {
     return options
   }
 
-  /// The texts are those of gen_png.
+  /// The texts are those of gen_png: all that it takes to make the picture again. What they do not say is the library's default.
   private func write(_ picture: Picture, _ pixels: [UInt8]) throws {
     let texts =
       [
-        ("Software", "libditq \(String(cString: ditq_version()))"), ("Model", modelName), ("Class", model.className(picture.label)),
-        ("Seed", "\(picture.seed)"), ("Steps", "\(style.steps)"), ("Guidance", general(style.guidance)),
-        ("Sampler", style.sampler.rawValue),
+        ("Software", "libditq \(String(cString: ditq_version()))"), ("Model", shown(modelName)), ("Compatibility", compatibility),
+        ("Class", shown(model.className(picture.label))), ("Label", "\(picture.label)"), ("Seed", "\(picture.seed)"),
+        ("Steps", "\(style.steps)"), ("Guidance", general(style.guidance)), ("Sampler", sampler), ("Random", "torch"),
       ] + (style.eta > 0 ? [("Eta", general(style.eta))] : [])
     let info = model.info
     try withCStrings(texts.flatMap { [$0.0, $0.1] }) { strings in
@@ -175,7 +189,8 @@ private struct Studio {
           })
       ),
       ("width", JSON(model.info.image_width)), ("height", JSON(model.info.image_height)), ("steps", JSON(style.steps)),
-      ("guidance", JSON(style.guidance)), ("sampler", .text(style.sampler.rawValue)), ("seconds", JSON(seconds, digits: 3)),
+      ("model", .text(modelName)), ("compatibility", .text(compatibility)), ("guidance", JSON(style.guidance)), ("sampler", .text(sampler)),
+      ("eta", JSON(style.eta)), ("random", .text("torch")), ("seconds", JSON(seconds, digits: 3)),
       ("instruction_set", description["instruction_set"] ?? .null), ("threads", description["threads"] ?? .null),
       ("version", .text(String(cString: ditq_version()))),
     ])

@@ -14,7 +14,7 @@ enum JSON {
   case object([(name: String, value: JSON)])
 
   init(_ value: some BinaryInteger) { self = .number(String(value)) }
-  init(_ value: Double, digits: Int) { self = .number((value < 0 ? "-" : "") + fixed(abs(value), digits: digits)) }
+  init(_ value: Double, digits: Int) { self = value.isFinite ? .number((value < 0 ? "-" : "") + fixed(abs(value), digits: digits)) : .null }
   init(_ value: Double) { self = value.isFinite ? .number(value.description) : .null }
 
   init(reading text: String) throws {
@@ -33,6 +33,8 @@ enum JSON {
   /// A number as it is written.
   var literal: String? { if case .number(let text) = self { text } else { nil } }
   var double: Double? { literal.flatMap { Double($0) } }
+  /// A number that is one of these: files may hold any.
+  func whole<Number: FixedWidthInteger>(_ type: Number.Type = Number.self) -> Number? { double.flatMap { Number(exactly: $0) } }
 
   /// On one line.
   var line: String {
@@ -52,7 +54,7 @@ enum JSON {
       switch scalar {
       case "\"": result += "\\\""
       case "\\": result += "\\\\"
-      case "\u{00}"..."\u{1F}":
+      case "\u{00}"..."\u{1F}", "\u{7F}"..."\u{9F}":
         let digits = String(scalar.value, radix: 16)
         result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
       default: result.unicodeScalars.append(scalar)

@@ -1,5 +1,5 @@
 // From ditq.h to Swift: statuses become thrown errors that carry the library's own sentence. Relies on the contract that a failing call
-// fills ditq_error; refuses to add words to it.
+// fills ditq_error; adds nothing to it, but calls options what the command line calls them.
 
 import CDitq
 import Glibc
@@ -17,12 +17,12 @@ func checked(_ call: (UnsafeMutablePointer<ditq_error>) -> ditq_status) throws {
   let status = call(&error)
   guard Int(status) != DITQ_OK else { return }
   let text = withUnsafeBytes(of: error.message) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-  throw LibraryError(status: status, message: text.isEmpty ? String(cString: ditq_status_name(status)) : text)
+  throw LibraryError(status: status, message: text.isEmpty ? String(cString: ditq_status_name(status)) : OptionNames.translated(text))
 }
 
 /// A line on stderr.
 func complain(_ line: String) {
-  let bytes = Array((line + "\n").utf8)
+  let bytes = Array((shown(line) + "\n").utf8)
   _ = write(STDERR_FILENO, bytes, bytes.count)
 }
 

@@ -61,6 +61,7 @@ final class Model {
     return label
   }
 
+  /// As the file has it: it is escaped where it is shown.
   func className(_ label: Int32) -> String {
     if let name = ditq_model_class_name(handle, label) { return String(cString: name) }
     return label == info.class_count ? "no class" : "class \(label)"
@@ -113,7 +114,7 @@ struct PredictCall {
     x = random.numbers(batch * Int(info.latent_channels) * area)
     timesteps = [Float](repeating: timestep, count: batch)
     labels = (0..<batch).map { $0 % 2 == 0 ? min(label, info.class_count - 1) : info.class_count }
-    let channels = Int(architecture?["output_channels"]?.double ?? Double(info.latent_channels))
+    let channels = architecture?["output_channels"]?.whole() ?? Int(info.latent_channels)
     output = [Float](repeating: 0, count: batch * channels * area)
   }
 }

@@ -5,15 +5,36 @@ import CDitq
 import Glibc
 
 enum Output {
-  /// Throws now what writing would come to after minutes of work: no such folder, or a folder where the file should be.
-  static func check(_ path: String) throws {
-    var found = stat()
-    if stat(path, &found) == 0 {
-      guard found.st_mode & S_IFMT != S_IFDIR else { throw failure(path, EISDIR) }
-    } else if errno != ENOENT {
-      throw failure(path, errno)
+  /// Throws now what writing would come to after minutes of work: no such folder, a folder where the file should be, a file that is protected, or
+  /// one that the work begins with: `sources` are files, or folders of models.
+  static func check(_ path: String, sources: [String]) throws {
+    let place = try OutputPlace(path)
+    guard let there = place.there else { return }
+    for source in sources where contains(source, there) {
+      throw LibraryError(
+        status: ditq_status(DITQ_INVALID_ARGUMENT), message: "\(path): another file than \(source) expected, which this would replace")
     }
-    guard access(folder(of: path), W_OK) == 0 else { throw failure(path, errno) }
+  }
+
+  /// Whether a name says what will be in the file. A pipe or a device takes what it is given.
+  static func isNamed(_ path: String, _ endings: [String]) -> Bool {
+    var found = stat()
+    if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFREG { return true }
+    return endings.contains { path.count > $0.count && path.lowercased().hasSuffix($0) }
+  }
+
+  /// Whether this is a path's file, or one below it: of a folder of a folder, as models have them.
+  private static func contains(_ path: String, _ file: stat, depth: Int = 3) -> Bool {
+    var found = stat()
+    guard stat(path, &found) == 0 else { return false }
+    if found.st_dev == file.st_dev, found.st_ino == file.st_ino { return true }
+    guard depth > 0, found.st_mode & S_IFMT == S_IFDIR, let folder = opendir(path) else { return false }
+    defer { closedir(folder) }
+    while let entry = readdir(folder) {
+      let name = withUnsafeBytes(of: entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if name != ".", name != "..", contains("\(path)/\(name)", file, depth: depth - 1) { return true }
+    }
+    return false
   }
 
   /// Replaces the file in one step.
@@ -21,22 +42,28 @@ enum Output {
     try write(to: path) { append in try Array(text.utf8).withUnsafeBytes(append) }
   }
 
-  /// The same with what `produce` appends piece by piece.
+  /// The same with what `produce` appends piece by piece. A file that is replaced keeps its permissions and owner, and the links that lead to it.
   static func write(to path: String, _ produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
     var found = stat()
     if stat(path, &found) == 0, found.st_mode & S_IFMT != S_IFREG { return try writeToDevice(path, produce) }
-    var template = Array("\(path).XXXXXX".utf8CString)
-    let descriptor = mkstemp(&template)
+    let place = try OutputPlace(path)
+    var template = Array("\(place.path).XXXXXX".utf8CString)
+    let descriptor = mkstemp(&template)  // for its owner alone
     guard descriptor >= 0 else { throw failure(path, errno) }
     do {
       do {
         try produce { bytes in try append(bytes, to: descriptor, path) }
-        guard fchmod(descriptor, 0o666 & ~fileMask) == 0 else { throw failure(path, errno) }
+        var mode = place.there.map { $0.st_mode & 0o777 } ?? 0o666 & ~fileMask
+        // Another group would gain what the file's own was given.
+        if let there = place.there, fchown(descriptor, there.st_uid, there.st_gid) != 0, fchown(descriptor, uid_t.max, there.st_gid) != 0 {
+          mode &= 0o707
+        }
+        guard fchmod(descriptor, mode) == 0 else { throw failure(path, errno) }
       } catch {
         close(descriptor)
         throw error
       }
-      guard close(descriptor) == 0, rename(template, path) == 0 else { throw failure(path, errno) }
+      guard close(descriptor) == 0, rename(template, place.path) == 0 else { throw failure(path, errno) }
     } catch {
       unlink(template)
       throw error
@@ -45,9 +72,10 @@ enum Output {
 
   /// A pipe or device is written to as it is: it must not be replaced.
   private static func writeToDevice(_ path: String, _ produce: ((UnsafeRawBufferPointer) throws -> Void) throws -> Void) throws {
-    let descriptor = open(path, O_WRONLY | O_CLOEXEC)
+    let descriptor = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK)  // does not wait for a pipe's reader, but for what it reads
     guard descriptor >= 0 else { throw failure(path, errno) }
     defer { close(descriptor) }
+    _ = fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) & ~O_NONBLOCK)
     try produce { bytes in try append(bytes, to: descriptor, path) }
   }
 
@@ -78,11 +106,6 @@ enum Output {
   static func name(of path: String) -> String {
     let parts = path.split(separator: "/")
     return parts.last.map(String.init) ?? path
-  }
-
-  private static func folder(of path: String) -> String {
-    guard let slash = path.lastIndex(of: "/") else { return "." }
-    return slash == path.startIndex ? "/" : String(path[..<slash])
   }
 
   /// The mode that new files do not get. It can only be read by setting it.

@@ -71,6 +71,9 @@ struct QuantizeCommand: ParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
+    guard Output.isNamed(output, [".ditq", ".safetensors"]) else {
+      throw ValidationError("-o: a name that ends in .ditq expected, '\(output)' found: what is written is a .ditq file.")
+    }
     try recipe?.check(self)
     let isRounded = method == .round || method == .mse
     let othersCalibrate = recipe != nil || method == .gptq || !isRounded && (weights == .four || !rules.isEmpty)
@@ -78,7 +81,7 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   func run() throws {
-    try Output.check(output)
+    try Output.check(output, sources: [model])
     let source = try opening.open(model)
     let progress = Progress()
     let quantized = try progress.during { callback, context in

@@ -37,11 +37,13 @@ struct FixedRandom {
   mutating func numbers(_ count: Int) -> [Float] { (0..<count).map { _ in next() } }
 }
 
-/// A figure that is not negative, with so many digits after the point: a valid JSON number in any locale.
+/// A figure that is not negative, with so many digits after the point: a valid JSON number in any locale. One that is none, or that has more digits
+/// than it can vouch for, as files may hold, is shown as it is.
 func fixed(_ value: Double, digits: Int) -> String {
   var scale = 1.0
   for _ in 0..<digits { scale *= 10 }
-  let text = String(Int64((value * scale).rounded()))
+  guard let whole = Int64(exactly: (value * scale).rounded()) else { return value.description }
+  let text = String(whole)
   let padded = String(repeating: "0", count: max(0, digits + 1 - text.count)) + text
   return digits == 0 ? padded : "\(padded.dropLast(digits)).\(padded.suffix(digits))"
 }

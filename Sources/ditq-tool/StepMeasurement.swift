@@ -50,8 +50,8 @@ struct StepMeasurement {
     let isFloat = Int(model.info.activation_bits) != 8
     let integers = model.info.weight_bits == 4 ? PEAK_SMALL_INTEGER : PEAK_INTEGER
     peakOfSet = Peak(
-      instructionSet: Int32(self.session["isa"]?.double ?? 0), kind: Int32(isFloat ? PEAK_FLOAT : integers),
-      threads: Int32(self.session["threads"]?.double ?? 1))
+      instructionSet: self.session["isa"]?.whole() ?? 0, kind: Int32(isFloat ? PEAK_FLOAT : integers),
+      threads: self.session["threads"]?.whole() ?? 1)
     try session.predict(&call)
     _ = try peakOfSet.rate()
     for _ in 0..<steps {

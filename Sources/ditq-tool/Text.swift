@@ -2,8 +2,26 @@
 
 import Glibc
 
+/// A text of a file or a path, as terminals and PNG files may have it, in one line: control characters as the library shows them, \n, \x1b, \u0085.
+func shown(_ text: String) -> String {
+  var result = ""
+  for scalar in text.unicodeScalars {
+    let digits = String(scalar.value, radix: 16)
+    switch scalar {
+    case "\n": result += "\\n"
+    case "\r": result += "\\r"
+    case "\t": result += "\\t"
+    case "\u{00}"..."\u{1F}", "\u{7F}": result += "\\x" + (digits.count == 1 ? "0" : "") + digits
+    case "\u{80}"..."\u{9F}": result += "\\u00" + digits
+    default: result.unicodeScalars.append(scalar)
+    }
+  }
+  return result
+}
+
 /// Rows of columns, each as wide as its widest cell; columns in `right` lean to the right. No space at a line's end.
-func aligned(_ rows: [[String]], right: Set<Int> = []) -> String {
+func aligned(_ table: [[String]], right: Set<Int> = []) -> String {
+  let rows = table.map { $0.map(shown) }
   let columns = rows.map(\.count).max() ?? 0
   let widths = (0..<columns).map { column in rows.map { column < $0.count ? $0[column].count : 0 }.max() ?? 0 }
   return rows.map { row in
@@ -17,11 +35,12 @@ func aligned(_ rows: [[String]], right: Set<Int> = []) -> String {
 }
 
 /// 14.9 MB, in powers of a thousand.
-func size(_ bytes: UInt64) -> String {
-  for (limit, unit) in [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")] where Double(bytes) >= limit {
-    return "\(fixed(Double(bytes) / limit, digits: 1)) \(unit)"
+func size(_ bytes: UInt64) -> String { size(Double(bytes)) }
+func size(_ bytes: Double) -> String {
+  for (limit, unit) in [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")] where bytes >= limit {
+    return "\(fixed(bytes / limit, digits: 1)) \(unit)"
   }
-  return "\(bytes) bytes"
+  return "\(fixed(bytes, digits: 0)) bytes"
 }
 
 /// 7,450,720.
@@ -31,6 +50,7 @@ func grouped(_ number: Double) -> String { grouped(digits: fixed(number, digits:
 
 private func grouped(digits text: String) -> String {
   let digits = Array(text)
+  guard digits.allSatisfy(\.isWholeNumber) else { return text }
   return digits.enumerated().map { ($0 > 0 && (digits.count - $0) % 3 == 0 ? "," : "") + String($1) }.joined()
 }
 
@@ -43,11 +63,15 @@ func decibels(_ value: Double) -> String {
 /// 0.65 % of a share of 0.0065; what is there is never said to be nothing.
 func percent(_ share: Double) -> String { share > 0 && share < 0.000_05 ? "< 0.01 %" : "\(fixed(share * 100, digits: 2)) %" }
 
-/// As C's %g: 4, 2.5, 1e-05.
+/// As C's %g: 4, 2.5, 1e-05, with as many digits as it takes to read the same number again.
 func general(_ value: Double) -> String {
-  var text = [CChar](repeating: 0, count: 32)
-  let count = withVaList([value]) { vsnprintf(&text, 32, "%g", $0) }
-  return String(decoding: text.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  var result = ""
+  for digits in [6, 15, 16, 17] where Double(result) != value {
+    var text = [CChar](repeating: 0, count: 32)
+    let count = withVaList([digits, value]) { vsnprintf(&text, 32, "%.*g", $0) }
+    result = String(decoding: text.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+  return result
 }
 
 /// How many of each: "24 W8A8, 6 W8, 5 F16", in the order of `names`' first appearances.

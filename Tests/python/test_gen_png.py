@@ -1,12 +1,15 @@
 """gen_png, the example in C, as a person uses it: files, texts, exit statuses and sentences."""
+import json
 import os
 import pty
+import struct
 import subprocess
 
 import numpy as np
 import pytest
 
 import ditq_c as ditq
+from conftest import EMOJI, FIXTURES
 from test_calls import png_decode
 
 GEN_PNG = ditq.ROOT / ".build-embedded/gen_png"
@@ -25,7 +28,8 @@ def test_it_draws_what_the_library_draws_and_says_how(tmp_path):
     with ditq.Model(DEFAULT_MODEL) as model, model.session() as session:
         assert np.array_equal(pixels, session.generate([0], [7], steps=3)[0])
     assert texts | {"Software": ""} == {
-        "Software": "", "Model": "emoji-w8a8.ditq", "Class": "red apple", "Seed": "7", "Steps": "3", "Guidance": "4", "Sampler": "auto"}
+        "Software": "", "Model": "emoji-w8a8.ditq", "Compatibility": "official", "Class": "red apple", "Label": "0", "Seed": "7", "Steps": "3",
+        "Guidance": "4", "Sampler": "ddim", "Random": "torch"}
     assert texts["Software"] == "libditq " + ditq.lib.ditq_version().decode()
 
 
@@ -65,13 +69,15 @@ def test_the_classes_are_listed(tmp_path):
     (["--model", "nowhere.safetensors"], 1, ["nowhere.safetensors", "No such file"]),
     (["--class", "129"], 2, ["129", "128"]),
     (["--steps", "0", "-o", "x.png"], 2, ["--steps", "0"]),
-    (["--steps", "5000"], 1, ["steps", "5000", "1000"]),
+    (["--steps", "5000"], 1, ["--steps", "5000", "1000"]),
+    (["-o", "x.jpg"], 2, ["-o", ".png expected", '"x.jpg" found']),
+    (["-o", "x"], 2, ["-o", ".png expected"]),
     (["--seed", "-1"], 2, ["--seed", "-1"]),
     (["--seed", "18446744073709551616"], 2, ["--seed", "18446744073709551616"]),
     (["--guidance", "nan"], 2, ["--guidance", "nan"]),
     (["--sampler", "euler"], 2, ["--sampler", "euler", "ddim", "dpmpp_2m"]),
-    (["--sampler", "flow_euler"], 1, ["sampler", "epsilon", "2 (ddpm)"]),
-    (["--sampler", "ddpm", "--eta", "0.5"], 1, ["eta", "ddpm"]),
+    (["--sampler", "flow_euler"], 1, ["--sampler", "epsilon", "2 (ddpm)"]),
+    (["--sampler", "ddpm", "--eta", "0.5"], 1, ["--eta", "ddpm"]),
     (["--count", "3x"], 2, ["--count", "3x"]),
     (["--wrong"], 2, ["--wrong"]),
     (["--steps"], 2, ["--steps"]),
@@ -82,6 +88,41 @@ def test_an_error_is_one_clear_sentence(tmp_path, arguments, status, parts):
     assert (done.returncode, done.stdout) == (status, "") and done.stderr.startswith("gen_png: ") and done.stderr.count("\n") == 1
     assert all(part in done.stderr for part in parts), done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_without_a_decoder_is_told_from_one_that_makes_pictures(tmp_path):
+    with ditq.Model(FIXTURES / "official-a/model.safetensors", head_count=2) as source, source.quantize() as quantized:
+        quantized.save(tmp_path / "latents.ditq")
+    done = gen_png("--model", "latents.ditq", folder=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("gen_png: latents.ditq: ") and "decoder" in done.stderr and "ditq_" not in done.stderr
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_a_picture_does_not_replace_the_model(tmp_path, link):
+    (tmp_path / "model.ditq").write_bytes(DEFAULT_MODEL.read_bytes())
+    link(tmp_path / "model.ditq", tmp_path / "x-1.png")
+    done = gen_png("--model", "model.ditq", "--count", 2, "--steps", 1, "-o", "x.png", folder=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("gen_png: x-1.png: another file than the model expected"), done.stderr
+    assert (tmp_path / "model.ditq").read_bytes() == DEFAULT_MODEL.read_bytes() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_texts_of_files_do_not_act_on_the_terminal_or_in_the_picture(tmp_path):
+    data = EMOJI.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    config = json.loads(header["__metadata__"]["ditq.config"])
+    config["class_names"][0] = "a\n\x1b[2J\x7f\x9b\tÄ 🍎"
+    header["__metadata__"]["ditq.config"] = json.dumps(config)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (tmp_path / "b\x1b.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+    shown = r"a\n\x1b[2J\x7f\u009b\tÄ 🍎"
+    listed = gen_png("--model", "b\x1b.safetensors", "--list-classes", folder=tmp_path).stdout
+    assert listed.splitlines()[0] == f"0  {shown}" and listed.count("\n") == 128
+    done = gen_png("--model", "b\x1b.safetensors", "--steps", 1, folder=tmp_path)
+    assert done.stdout.startswith(f"out.png: {shown}, 32x32") and done.stdout.count("\n") == 1
+    texts = png_decode((tmp_path / "out.png").read_bytes())[1]
+    assert (texts["Class"], texts["Model"]) == (shown, r"b\x1b.safetensors")
 
 
 def test_progress_is_shown_on_a_terminal_alone(tmp_path):

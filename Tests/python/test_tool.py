@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pty
+import shutil
 import struct
 import subprocess
 import threading
@@ -147,11 +148,14 @@ def test_names_with_quotes_and_other_scripts_come_through(tmp_path):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     (tmp_path / "named.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
-    assert ", ".join(names) in answer("inspect", "named.safetensors", folder=tmp_path)
+    shown = [names[0], r"tab\tand \x01", names[2]]  # as a terminal may see them
+    assert ", ".join(shown) in answer("inspect", "named.safetensors", folder=tmp_path)
     classes = [part for name in names for part in ("--class", name)]
     said = json.loads(answer("generate", "named.safetensors", *classes, "--steps", 1, "-o", "x.png", "--json", folder=tmp_path))
     assert [picture["class"] for picture in said["pictures"]] == names
-    assert png_decode((tmp_path / "x-2.png").read_bytes())[1]["Class"] == names[2]
+    assert [png_decode((tmp_path / f"x{number}.png").read_bytes())[1]["Class"] for number in ("", "-1", "-2")] == shown
+    said = answer("generate", "named.safetensors", *classes, "--steps", 1, "-o", "y.png", folder=tmp_path).splitlines()
+    assert len(said) == 3 and all(name in line for name, line in zip(shown, said))
 
 
 # ---- Calibration ----
@@ -243,9 +247,11 @@ def test_it_draws_what_the_library_draws_and_says_how(source, quantized, tmp_pat
     pixels, texts = png_decode((tmp_path / "apple.png").read_bytes())
     with ditq.Model(path) as opened, opened.session() as session:
         assert np.array_equal(pixels, session.generate([0], [7], steps=3, guidance_scale=2.5)[0])
+    with ditq.Model(path) as opened:
+        recorded = opened.json()
     assert texts == {
-        "Software": "libditq " + ditq.lib.ditq_version().decode(), "Model": path.name, "Class": "red apple", "Seed": "7", "Steps": "3",
-        "Guidance": "2.5", "Sampler": "auto"}
+        "Software": "libditq " + ditq.lib.ditq_version().decode(), "Model": path.name, "Compatibility": recorded["compatibility"], "Class": "red apple",
+        "Label": "0", "Seed": "7", "Steps": "3", "Guidance": "2.5", "Sampler": recorded["sampling"]["sampler"], "Random": "torch"}
 
 
 @pytest.mark.parametrize("sampler, eta", [("ddim", 0.5), ("ddpm", 0), ("dpmpp_2m", 0)])
@@ -270,10 +276,89 @@ def test_several_pictures_are_numbered_take_classes_in_turn_and_count_seeds(quan
             assert np.array_equal(alone, png_decode((tmp_path / files[number]).read_bytes())[0])
 
 
-def test_a_name_without_an_ending_is_numbered_at_its_end(tmp_path):
+def test_numbers_stand_before_the_ending(tmp_path):
     (tmp_path / "a.b").mkdir()
-    answer("generate", EMOJI, "--count", 2, "--steps", 1, "-o", "a.b/x", folder=tmp_path)
-    assert sorted(item.name for item in (tmp_path / "a.b").iterdir()) == ["x", "x-1"]
+    answer("generate", EMOJI, "--count", 2, "--steps", 1, "-o", "a.b/x.y.PNG", folder=tmp_path)
+    assert sorted(item.name for item in (tmp_path / "a.b").iterdir()) == ["x.y-1.PNG", "x.y.PNG"]
+
+
+@pytest.mark.parametrize("guidance", [1 / 3, 4.123456789, 2, 1e-5])
+def test_guidance_is_said_so_that_it_can_be_given_again(guidance, tmp_path):
+    """And so by gen_png and Python, whose files have the same bytes."""
+    said = json.loads(answer("generate", EMOJI, "--steps", 1, "--guidance", repr(guidance), "-o", "x.png", "--json", folder=tmp_path))
+    assert float(png_decode((tmp_path / "x.png").read_bytes())[1]["Guidance"]) == guidance == said["guidance"]
+    assert {"sampler", "compatibility", "model", "random", "eta", "steps", "version"} <= set(said)
+
+
+# ---- Nothing destroyed ----
+
+
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+@pytest.mark.parametrize("command", ["quantize", "generate", "compare"])
+def test_what_a_command_begins_with_is_not_replaced(command, link, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(EMOJI.read_bytes())
+    output = tmp_path / {"quantize": "x.ditq", "generate": "x.png", "compare": "x.csv"}[command]
+    if link is None:
+        source.rename(output)
+        source = output
+    elif link == "symbolic":
+        output.symlink_to("source")
+    else:
+        os.link(source, output)
+    arguments = {"quantize": [source, "-o", output], "generate": [source, "-o", output], "compare": [EMOJI, source, "--csv", output]}[command]
+    assert_refused(tool(command, *arguments, folder=tmp_path), [str(output), "another file than", "expected"])
+    assert source.read_bytes() == EMOJI.read_bytes() and len(list(tmp_path.iterdir())) == (1 if link is None else 2)
+
+
+def test_nor_a_file_of_a_folder(tmp_path):
+    folder = tmp_path / "pipeline"
+    shutil.copytree(FIXTURES / "diffusers-b/pipeline", folder)
+    for command, output in (("compare", ["--csv", folder / "model_index.json"]), ("quantize", ["-o", folder / "vae/diffusion_pytorch_model.safetensors"])):
+        before = output[1].read_bytes()
+        assert_refused(tool(command, folder, *([folder] if command == "compare" else []), *output), [str(output[1]), "another file than"])
+        assert output[1].read_bytes() == before
+
+
+def test_a_report_keeps_permissions_and_links_and_leaves_what_is_protected(tmp_path):
+    (tmp_path / "report.csv").write_text("old")
+    (tmp_path / "report.csv").chmod(0o600)
+    (tmp_path / "link.csv").symlink_to("report.csv")
+    compare = ["compare", EMOJI, EMOJI, "--steps", 1, "--samples", 1, "--csv"]
+    answer(*compare, "link.csv", folder=tmp_path)
+    assert (tmp_path / "link.csv").is_symlink() and (tmp_path / "report.csv").read_text().startswith("step,")
+    assert (tmp_path / "report.csv").stat().st_mode & 0o777 == 0o600
+    for options in ([*compare, "report.csv"], ["quantize", EMOJI, "-o", "x.ditq"], ["generate", EMOJI, "-o", "x.png", "--steps", 1]):
+        path = tmp_path / options[-1] if options[0] == "compare" else tmp_path / options[3]
+        path.write_text("old")
+        path.chmod(0o444)
+        assert_refused(tool(*options, folder=tmp_path), [path.name, "Permission denied"])
+        assert path.read_text() == "old"
+    os.mkfifo(tmp_path / "pipe")
+    assert_refused(tool(*compare, "pipe", folder=tmp_path), ["pipe", "No such device or address"])
+
+
+def test_a_model_without_a_decoder_is_told_where_one_is_given(tmp_path):
+    assert_refused(tool("generate", FIXTURES / "official-a/model.safetensors", "--heads", 2, "-o", "x.png", folder=tmp_path), ["latents", "--vae"])
+
+
+def test_inspect_survives_any_number_and_text(quantized, tmp_path):
+    """What a file records of its calibration is shown as it is."""
+    data = quantized["w8"][0].read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    for number in ("1e300", "-1e300", "1e18", "9223372036854775807", "-0.5", "1e-300", "123456789012345678901234567890"):
+        record = '{"activations": "a\\u001b[2J\u0085", "weights": "round", "observer": "minmax", "timesteps": [%s], "total_steps": %s, "samples": %s, "seed": %s' % ((number,) * 4)
+        record += ', "checked_timesteps": [%s], "clipped": [%s], "clipped_by_layer": {"blocks.0.attn.qkv": %s}, "output_sqnr_db": %s}' % ((number,) * 4)
+        header["__metadata__"]["ditq.calibration"] = record
+        header["__metadata__"].pop("ditq.checksums", None)
+        text = json.dumps(header).encode()
+        text += b" " * (-(8 + len(text)) % 64)
+        (tmp_path / "x.ditq").write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+        for options in ([], ["--json"], ["--layers"]):
+            done = tool("inspect", "x.ditq", *options, folder=tmp_path)
+            assert done.returncode in (0, FAILED) and not done.stderr.startswith("Fatal"), done.stderr
+            assert not any(character in done.stdout + done.stderr for character in "\x1b\x85"), done.stdout
 
 
 # ---- compare ----
@@ -463,26 +548,26 @@ def assert_refused(done, parts):
     (["quantize", "nowhere", "-o", "x.ditq"], ["nowhere", "No such file"]),
     (["quantize", EMOJI, "-o", "missing/x.ditq"], ["missing/x.ditq", "No such file"]),
     (["quantize", EMOJI, "-o", "."], [".", "Is a directory"]),
-    (["quantize", EMOJI, "-o", "x.ditq", "--group", 24], ["weight_group", "16", "24"]),
-    (["quantize", EMOJI, "-o", "x.ditq", "--threads", 100000], ["threads", "100000"]),
-    (["quantize", EMOJI, "-o", "x.ditq", "--rule", "blocks.9.*=4"], ["blocks.9.*", "matches no layer"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--group", 24], ["--group", "16", "24"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--threads", 100000], ["--threads", "100000"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--rule", "blocks.9.*=4"], ["--rule: ", "blocks.9.*", "matches no layer"]),
     (["quantize", EMOJI, "-o", "x.ditq", "--rule", "*.fc2=4:24"], ["blocks.0.mlp.fc2", "16", "24"]),
-    (["quantize", EMOJI, "-o", "x.ditq", "--balance", "--calibration-steps", 51], ["calibration_steps", "1 to 50", "51"]),
-    (["quantize", EMOJI, "-o", "x.ditq", "--error-budget", 1000], ["error_budget_db", "0 to 200", "1000"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--balance", "--calibration-steps", 51], ["--calibration-steps", "1 to 50", "51"]),
+    (["quantize", EMOJI, "-o", "x.ditq", "--error-budget", 1000], ["--error-budget", "0 to 200", "1000"]),
     (["generate", EMOJI, "-o", "x.png", "--class", "red aple"], ["red aple", '"red apple"']),
     (["generate", EMOJI, "-o", "x.png", "--class", 129], ["129", "128"]),
-    (["generate", EMOJI, "-o", "x.png", "--steps", 5000], ["steps", "5000", "1000"]),
-    (["generate", EMOJI, "-o", "x.png", "--steps", 1, "--guidance", "nan"], ["guidance_scale", "nan"]),
-    (["generate", EMOJI, "-o", "x.png", "--sampler", "flow_euler"], ["sampler", "epsilon"]),
+    (["generate", EMOJI, "-o", "x.png", "--steps", 5000], ["--steps", "5000", "1000"]),
+    (["generate", EMOJI, "-o", "x.png", "--steps", 1, "--guidance", "nan"], ["--guidance", "nan"]),
+    (["generate", EMOJI, "-o", "x.png", "--sampler", "flow_euler"], ["--sampler", "epsilon"]),
     (["generate", EMOJI, "-o", "missing/x.png"], ["missing/x.png", "No such file"]),
     (["compare", EMOJI, FIXTURES / "diffusers-b/pipeline"], ["architecture"]),
-    (["compare", EMOJI, EMOJI, "--steps", 5000], ["steps", "1000", "5000"]),
+    (["compare", EMOJI, EMOJI, "--steps", 5000], ["--steps", "1000", "5000"]),
     (["compare", EMOJI, EMOJI, "--csv", "missing/x.csv"], ["missing/x.csv", "No such file"]),
     (["bench", "write", *TINY, "-o", "missing/x"], ["missing/x", "No such file"]),
     (["bench", "write", *TINY, "-o", "."], [".", "File exists"]),
     (["bench", "step", "--model", "nowhere.ditq"], ["nowhere.ditq", "No such file"]),
     (["bench", "decode", "--model", EMOJI], ["a model with a decoder expected"]),
-    (["bench", "step", *TINY, "--steps", 1, "--group", 24], ["weight_group", "16", "24"]),
+    (["bench", "step", *TINY, "--steps", 1, "--group", 24], ["--group", "16", "24"]),
 ])
 def test_what_the_library_refuses_is_one_sentence_and_leaves_no_file(arguments, parts, tmp_path):
     assert_refused(tool(*arguments, folder=tmp_path), parts)
@@ -516,6 +601,8 @@ def test_a_quantized_model_is_not_quantized_again_and_the_old_file_stays(quantiz
         ("*.fc2", "PATTERN=BITS"), ("=8", "PATTERN=BITS"), ("*=", "4, 8 or float"), ("*=5", "4, 8 or float"), ("*=float8", "4, 8 or float"),
         ("*=8a16", "8 or 32 bits"), ("*=8a", "8 or 32 bits"), ("*=4:", "row expected"), ("*=4:auto", "row expected"), ("*=4:-16", "row expected")]),
     (["generate", EMOJI, "-o", "x.png", "--steps", 0], "--steps"),
+    *((["generate", EMOJI, "-o", name], f"a name that ends in .png expected, '{name}' found") for name in ("x.jpg", "x", "x.png.jpeg", ".png")),
+    *((["quantize", EMOJI, "-o", name], f"a name that ends in .ditq expected, '{name}' found") for name in ("x.png", "x", "x.pt")),
     (["generate", EMOJI, "-o", "x.png", "--count", 0], "--count"),
     (["generate", EMOJI, "-o", "x.png", "--sampler", "euler"], "--sampler"),
     (["generate", EMOJI, "-o", "x.png", "--seed", 2**64], "--seed"),

@@ -6,10 +6,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #include "ditq.h"
@@ -49,13 +52,50 @@ typedef struct {
   int32_t *labels;
   uint64_t *seeds;
   uint8_t *pixels;
+  char ran[16], compatibility[16]; /* what auto stands for; whose numbers the model gives */
   size_t kinds, width, height, channels; /* classes that are drawn in turn; the size of one picture */
   int64_t steps_before, steps_done, steps_in_all; /* in earlier batches, in this one, in all: for the progress line */
   double begin, seconds; /* when generating began; its time for one picture */
 } job;
 
+/* A text of a file or a path as a terminal may see it, and a PNG: control characters as \n, \x1b, \u0085. */
+static const char *shown(const char *text, char *buffer, size_t size) {
+  size_t used = 0;
+  for (const unsigned char *c = (const unsigned char *)text; *c && used + 7 < size; c++) {
+    const bool is_c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f;
+    const char *name = *c == '\n' ? "\\n" : *c == '\r' ? "\\r" : *c == '\t' ? "\\t" : NULL;
+    if (name) used += (size_t)snprintf(buffer + used, size - used, "%s", name);
+    else if (*c < 0x20 || *c == 0x7f) used += (size_t)snprintf(buffer + used, size - used, "\\x%02x", *c);
+    else if (is_c1) used += (size_t)snprintf(buffer + used, size - used, "\\u%04x", *++c);
+    else buffer[used++] = (char)*c;
+  }
+  buffer[used] = '\0';
+  return buffer;
+}
+
+/* One line, whatever the texts in it hold. */
+static void say(FILE *file, const char *format, ...) {
+  char line[3 * PATH_SIZE], safe[4 * PATH_SIZE];
+  va_list values;
+  va_start(values, format);
+  vsnprintf(line, sizeof line, format, values);
+  va_end(values);
+  fprintf(file, "%s\n", shown(line, safe, sizeof safe));
+}
+
 /* One sentence on stderr; the value is the exit status. */
-#define FAIL(status, ...) (fprintf(stderr, "gen_png: " __VA_ARGS__), fputc('\n', stderr), (status))
+#define FAIL(status, ...) (say(stderr, "gen_png: " __VA_ARGS__), (status))
+
+/* What the library refuses, which names its own options, in the words of the command line. */
+static int refused(const ditq_error *error) {
+  static const char *const words[][2] = {{"guidance_scale", "--guidance"}, {"steps", "--steps"}, {"sampler", "--sampler"},
+                                         {"eta", "--eta"}, {"threads", "--threads"}};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    const size_t length = strlen(words[i][0]);
+    if (strncmp(error->message, words[i][0], length) == 0 && error->message[length] == ':') return FAIL(FAILED, "%s%s", words[i][1], error->message + length);
+  }
+  return FAIL(FAILED, "%s", error->message);
+}
 
 static int parse_whole(const char *option, const char *text, uint64_t least, uint64_t most, uint64_t *number) {
   char *end;
@@ -97,6 +137,11 @@ static int parse(job *j, int argc, char **argv) {
     if (options[o].whole) status = parse_whole(name, value, options[o].least, options[o].most, options[o].whole);
   }
   if (status != SUCCESS) return status;
+  struct stat there;
+  const size_t length = strlen(j->output);
+  const bool is_png = length > 4 && strcasecmp(j->output + length - 4, ".png") == 0;
+  const bool is_file = stat(j->output, &there) != 0 || S_ISREG(there.st_mode); /* a pipe or a device takes what it is given */
+  if (!is_png && is_file) return FAIL(MISUSED, "-o: a name that ends in .png expected, \"%s\" found: gen_png writes PNG files", j->output);
   for (int32_t i = 0; i <= DITQ_SAMPLER_FLOW_EULER; i++)
     if (strcmp(j->sampler, samplers[i]) == 0) return j->options.sampler = i, SUCCESS;
   return FAIL(MISUSED, "--sampler: auto, ddim, ddpm, dpmpp_2m or flow_euler expected, \"%s\" found", j->sampler);
@@ -115,7 +160,39 @@ static int find_class(const job *j, const char *text, int32_t *label) {
   if (is_number && parse_whole("--class", text, 0, (uint64_t)j->info.class_count, &number) != SUCCESS) return MISUSED;
   *label = (int32_t)number;
   const bool found = is_number || ditq_model_find_class(j->model, text, label, &error) == DITQ_OK;
-  return found ? SUCCESS : FAIL(FAILED, "%s", error.message);
+  return found ? SUCCESS : refused(&error);
+}
+
+/* The file of a picture: apple-3.png for the fourth of several. What does not fit is longer than any system takes, and refused there. */
+static void file_path(const job *j, size_t index, char path[PATH_SIZE]) {
+  const char *dot = strrchr(j->output, '.');
+  if (!dot || dot == j->output || dot[-1] == '/' || strchr(dot, '/')) dot = j->output + strlen(j->output);
+  if (j->grid || j->count == 1) snprintf(path, PATH_SIZE, "%s", j->output);
+  else snprintf(path, PATH_SIZE, "%.*s-%zu%s", (int)(dot - j->output), j->output, index, dot);
+}
+
+/* The word that stands in the model's description behind `before`: what comes of the file's own texts stands behind those that are asked for. */
+static void copy_word(const char *json, const char *before, char *word, size_t size) {
+  const char *found = strstr(json, before);
+  snprintf(word, size, "%.*s", found ? (int)strcspn(found + strlen(before), "\"") : 0, found ? found + strlen(before) : "");
+}
+
+static int describe(job *j) {
+  ditq_error error = DITQ_ERROR_INIT;
+  size_t needed = 0;
+  j->info.struct_size = sizeof j->info;
+  if (ditq_model_describe(j->model, &j->info, &error) != DITQ_OK) return refused(&error);
+  if (ditq_model_describe_json(j->model, NULL, 0, &needed, &error) != DITQ_OK) return refused(&error);
+  char *json = malloc(needed);
+  if (!json) return FAIL(FAILED, "not enough memory for the model's description");
+  const ditq_status status = ditq_model_describe_json(j->model, json, needed, &needed, &error);
+  if (status == DITQ_OK) {
+    copy_word(json, "\"compatibility\": \"", j->compatibility, sizeof j->compatibility);
+    copy_word(json, "\"sampling\": {\"sampler\": \"", j->ran, sizeof j->ran);
+    if (j->options.sampler != DITQ_SAMPLER_AUTO) snprintf(j->ran, sizeof j->ran, "%s", j->sampler);
+  }
+  free(json);
+  return status == DITQ_OK ? SUCCESS : refused(&error);
 }
 
 static int choose(job *j) {
@@ -126,13 +203,22 @@ static int choose(job *j) {
   }
   j->kinds = j->class_count ? j->class_count : j->grid && j->info.class_count > 0 ? (size_t)j->info.class_count : 1;
   if (!j->count) j->count = j->grid ? GRID_COUNT : j->kinds;
+  if (j->info.image_width == 0)
+    return FAIL(FAILED, "%s: a model that makes pictures expected: this one makes latents, and has no decoder beside it (vae/ in a diffusers directory)", j->model_path);
   j->width = (size_t)j->info.image_width, j->height = (size_t)j->info.image_height, j->channels = (size_t)j->info.image_channels;
   j->labels = calloc(j->count, sizeof *j->labels), j->seeds = calloc(j->count, sizeof *j->seeds);
-  j->pixels = calloc(j->count, j->width * j->height * j->channels + 1); /* + 1: a model without decoder has no size; generating says so */
+  j->pixels = calloc(j->count, j->width * j->height * j->channels);
   if (!j->labels || !j->seeds || !j->pixels) return FAIL(FAILED, "not enough memory for %" PRIu64 " pictures", j->count);
   for (size_t i = 0; i < j->count; i++) {
     j->seeds[i] = j->seed + i;
     j->labels[i] = j->class_count ? classes[i % j->kinds] : (int32_t)(i % j->kinds);
+  }
+  for (size_t i = 0; i < (j->grid ? 1 : j->count); i++) {
+    struct stat model, output;
+    char path[PATH_SIZE];
+    file_path(j, i, path);
+    if (stat(j->model_path, &model) == 0 && stat(path, &output) == 0 && model.st_dev == output.st_dev && model.st_ino == output.st_ino)
+      return FAIL(FAILED, "%s: another file than the model expected, which the picture would replace", path);
   }
   return SUCCESS;
 }
@@ -165,7 +251,7 @@ static int generate(job *j) {
   ditq_error error = DITQ_ERROR_INIT;
   const uint64_t batch = j->count < BATCH_LIMIT ? j->count : BATCH_LIMIT;
   const ditq_session_options session = {.struct_size = sizeof session, .threads = (int32_t)j->threads, .batch_limit = (int32_t)batch};
-  if (ditq_session_create(j->model, &session, &j->session, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  if (ditq_session_create(j->model, &session, &j->session, &error) != DITQ_OK) return refused(&error);
   j->options.steps = (int32_t)j->steps;
   j->options.progress = on_progress, j->options.progress_context = j;
   j->steps_in_all = (int64_t)(j->steps * ((j->count + batch - 1) / batch));
@@ -177,22 +263,24 @@ static int generate(job *j) {
   j->seconds = (now() - j->begin) / (double)j->count;
   running = NULL;
   if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
-  return status == DITQ_OK || interrupted ? SUCCESS : FAIL(FAILED, "%s", error.message);
+  return status == DITQ_OK || interrupted ? SUCCESS : refused(&error);
 }
 
-/* The file of a picture: apple-3.png for the fourth of several. What does not fit is longer than any system takes, and refused there. */
-static void file_path(const job *j, size_t index, char path[PATH_SIZE]) {
-  const char *dot = strrchr(j->output, '.');
-  if (!dot || dot == j->output || dot[-1] == '/' || strchr(dot, '/')) dot = j->output + strlen(j->output);
-  if (j->grid || j->count == 1) snprintf(path, PATH_SIZE, "%s", j->output);
-  else snprintf(path, PATH_SIZE, "%.*s-%zu%s", (int)(dot - j->output), j->output, index, dot);
+/* As %g writes it, with as many digits as it takes to read the same number again. */
+static void decimal(double value, char text[32]) {
+  static const int digits[] = {6, 15, 16, 17};
+  for (size_t i = 0; i < sizeof digits / sizeof *digits; i++) {
+    snprintf(text, 32, "%.*g", digits[i], value);
+    if (strtod(text, NULL) == value) return;
+  }
 }
 
 /* Writes pictures first … first + count - 1 into one file: as square as possible, with white gaps between and around them. */
 static int save(const job *j, size_t first, size_t count, size_t gap) {
-  char path[PATH_SIZE], software[64], names[4096] = "", seeds[48], steps[16], guidance[32], eta[32], buffer[32];
+  char path[PATH_SIZE], software[64], model[PATH_SIZE], names[4096] = "", labels[4096] = "", seeds[48], steps[16], guidance[32], eta[32];
+  char buffer[32], safe[4096];
   file_path(j, first, path);
-  size_t columns = 1, used = 0, row_size = j->width * j->channels;
+  size_t columns = 1, used = 0, used_by_labels = 0, row_size = j->width * j->channels;
   while (columns * columns < count) columns++;
   const size_t width = columns * (j->width + gap) + gap, height = (count + columns - 1) / columns * (j->height + gap) + gap;
   uint8_t *sheet = malloc(width * height * j->channels);
@@ -203,25 +291,28 @@ static int save(const job *j, size_t first, size_t count, size_t gap) {
     memcpy(sheet + (y * width + x) * j->channels, j->pixels + (first * j->height + row) * row_size, row_size);
   }
   for (size_t i = 0; i < count && i < j->kinds; i++) {
-    const char *name = class_name(j, j->labels[first + i], buffer);
+    const char *name = shown(class_name(j, j->labels[first + i], buffer), safe, sizeof safe);
     if (used + strlen(name) + 3 > sizeof names) break; /* whole names only */
     used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i ? "; " : "", name);
   }
+  for (size_t i = 0; i < count && i < j->kinds && used_by_labels + 16 < sizeof labels; i++)
+    used_by_labels += (size_t)snprintf(labels + used_by_labels, sizeof labels - used_by_labels, "%s%" PRId32, i ? "; " : "", j->labels[first + i]);
   const int length = snprintf(seeds, sizeof seeds, "%" PRIu64, j->seeds[first]);
   if (count > 1) snprintf(seeds + length, sizeof seeds - (size_t)length, "-%" PRIu64, j->seeds[first + count - 1]);
   snprintf(software, sizeof software, "libditq %s", ditq_version());
-  snprintf(steps, sizeof steps, "%" PRIu64, j->steps), snprintf(guidance, sizeof guidance, "%g", j->options.guidance_scale);
-  snprintf(eta, sizeof eta, "%g", j->options.eta);
-  const char *model = j->model_path;
-  for (const char *c = model; *c; c++) model = c[0] == '/' && c[1] ? c + 1 : model;
-  const ditq_png_text texts[] = {{"Software", software}, {"Model", model}, {"Class", names}, {"Seed", seeds}, {"Steps", steps},
-                                 {"Guidance", guidance}, {"Sampler", j->sampler}, {"Eta", eta}};
+  snprintf(steps, sizeof steps, "%" PRIu64, j->steps), decimal(j->options.guidance_scale, guidance), decimal(j->options.eta, eta);
+  const char *base = j->model_path;
+  for (const char *c = base; *c; c++) base = c[0] == '/' && c[1] ? c + 1 : base;
+  const ditq_png_text texts[] = {
+      {"Software", software}, {"Model", shown(base, model, sizeof model)}, {"Compatibility", j->compatibility}, {"Class", names},
+      {"Label", labels}, {"Seed", seeds}, {"Steps", steps}, {"Guidance", guidance}, {"Sampler", j->ran}, {"Random", "torch"}, {"Eta", eta}};
+  const size_t text_count = sizeof texts / sizeof *texts - (j->options.eta > 0 ? 0 : 1);
   ditq_error error = DITQ_ERROR_INIT;
-  const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, j->options.eta > 0 ? 8 : 7, &error);
+  const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, text_count, &error);
   free(sheet);
-  if (status != DITQ_OK) return FAIL(FAILED, "%s", error.message);
+  if (status != DITQ_OK) return refused(&error);
   if (count > 1) snprintf(names, sizeof names, "%zu pictures", count);
-  printf("%s: %s, %zux%zu, seed %s, %s steps, %.2f s\n", path, names, width, height, seeds, steps, j->seconds * (double)count);
+  say(stdout, "%s: %s, %zux%zu, seed %s, %s steps, %.2f s", path, names, width, height, seeds, steps, j->seconds * (double)count);
   return SUCCESS;
 }
 
@@ -229,12 +320,12 @@ static int run(job *j) {
   ditq_error error = DITQ_ERROR_INIT;
   char buffer[32];
   if (j->help) return fputs(help_text, stdout) < 0 ? FAILED : SUCCESS;
-  j->info.struct_size = sizeof j->info;
-  if (ditq_model_open(j->model_path, NULL, &j->model, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
-  if (ditq_model_describe(j->model, &j->info, &error) != DITQ_OK) return FAIL(FAILED, "%s", error.message);
-  for (int32_t i = 0; j->list_classes && i < j->info.class_count; i++) printf("%" PRId32 "  %s\n", i, class_name(j, i, buffer));
+  if (ditq_model_open(j->model_path, NULL, &j->model, &error) != DITQ_OK) return refused(&error);
+  int status = describe(j);
+  if (status != SUCCESS) return status;
+  for (int32_t i = 0; j->list_classes && i < j->info.class_count; i++) say(stdout, "%" PRId32 "  %s", i, class_name(j, i, buffer));
   if (j->list_classes) return SUCCESS;
-  int status = choose(j);
+  status = choose(j);
   if (status == SUCCESS) status = generate(j);
   const size_t together = j->grid ? j->count : 1;
   for (size_t i = 0; i < j->count && status == SUCCESS && !interrupted; i += together) status = save(j, i, together, j->grid ? GAP : 0);
