@@ -56,7 +56,7 @@ def test_a_picture_is_the_librarys_and_says_how_it_was_made(emoji, tmp_path):
     image.save(tmp_path / "apple.png")
     pixels, texts = png_decode((tmp_path / "apple.png").read_bytes())
     assert np.array_equal(pixels, image.numpy()) and texts == image.texts
-    assert texts.items() >= {"Model": "emoji-w8a8.ditq", "Class": "red apple", "Seed": "7", "Steps": "3", "Guidance": "4", "Sampler": "auto"}.items()
+    assert texts.items() >= {"Model": "emoji-w8a8.ditq", "Class": "red apple", "Seed": "7", "Steps": "3", "Guidance": "4", "Sampler": "ddim", "Label": "0"}.items()
     assert image.png() == image._repr_png_() == (tmp_path / "apple.png").read_bytes()
 
 
@@ -66,6 +66,94 @@ def test_it_writes_the_file_of_gen_png(emoji, tmp_path):
         pytest.skip("make gen_png builds it")
     subprocess.run([program, "--model", W8A8, "--class", "red apple", "--steps", "3", "-o", tmp_path / "theirs.png"], check=True, capture_output=True)
     assert emoji.generate("red apple", seed=7, steps=3).png() == (tmp_path / "theirs.png").read_bytes()
+
+
+def test_a_picture_says_all_that_it_takes_to_make_it_again(emoji):
+    given = dict(steps=3, sampler="ddim", eta=0.25, guidance_scale=1 / 3, guidance_begin=0.125, guidance_end=0.75, guidance_channels=2, random="philox")
+    texts = emoji.generate(4, seed=11, **given).texts
+    begin, end = map(float, texts["Guidance interval"].split(" to "))
+    again = dict(steps=int(texts["Steps"]), sampler=texts["Sampler"], eta=float(texts["Eta"]), guidance_scale=float(texts["Guidance"]),
+                 guidance_begin=begin, guidance_end=end, guidance_channels=int(texts["Guidance channels"]), random=texts["Random"])
+    assert again == given and (texts["Label"], texts["Seed"], texts["Compatibility"]) == ("4", "11", emoji.json()["compatibility"])
+    assert emoji.generate(4, noise=np.zeros((1, 3, 32, 32)), steps=1).texts["Noise"] == "given" and "Noise" not in texts
+
+
+def test_a_session_goes_on_when_its_model_is_closed(tiny):
+    with ditq.Model(W8A8) as model:
+        session, expected = model.session(threads=1), model.generate("red apple", seed=7, steps=1)
+    picture = session.generate("red apple", seed=7, steps=1)
+    assert picture.png() == expected.png()
+    with ditq.Model(FIXTURES / "diffusers-a/pipeline") as model:
+        latent = model.session(threads=1)
+    x = np.ones((1, *tiny.latent_shape), np.float32)
+    with tiny.session(threads=1) as other:
+        assert np.array_equal(latent.predict(x, [5], [0]), other.predict(x, [5], [0]))
+        assert np.array_equal(latent.denoise([1], seed=3, steps=1), other.denoise([1], seed=3, steps=1))
+    latent.close()
+    for work in (lambda: model.class_name(0), lambda: model.label("x"), model.json, lambda: model.output_channels, lambda: model.session(), lambda: model.generate(0)):
+        with pytest.raises(ValueError, match="this Model is closed"):
+            work()
+    model.close()
+
+
+def test_a_model_is_closed_when_its_last_session_goes(monkeypatch):
+    closed = []
+    monkeypatch.setattr(api.lib, "ditq_model_close", closed.append)  # so that this one is not
+    model = ditq.Model(W8A8)
+    session = model.session(threads=1)
+    model.close()
+    gc.collect()
+    assert not closed
+    session.close()
+    del session
+    gc.collect()
+    assert len(closed) == 1
+
+
+def test_cancelling_and_closing_wait_for_each_other(emoji, monkeypatch):
+    """Else a session that is closed meanwhile would be cancelled where its memory was."""
+    session, begun, order = emoji.session(threads=1), threading.Event(), []
+    destroy, cancel = api.lib.ditq_session_destroy, api.lib.ditq_session_cancel
+
+    def slowly(handle):
+        begun.set()
+        threading.Event().wait(0.2)
+        cancel(handle)
+        order.append("cancelled")
+
+    monkeypatch.setattr(api.lib, "ditq_session_cancel", slowly)
+    thread = threading.Thread(target=session.cancel)
+    thread.start()
+    assert begun.wait(10)
+    session.close()
+    order.append("closed")
+    thread.join()
+    assert order == ["cancelled", "closed"]
+    with pytest.raises(ValueError, match="closed"):
+        session.cancel()
+
+
+def test_texts_of_files_do_not_act_where_they_are_shown(tmp_path):
+    path = tmp_path / "a\n\x1b[2J\x9bÄ.ditq"
+    path.write_bytes(W8A8.read_bytes())
+    model = ditq.Model(path)
+    image = ditq.Image(bytes(3), 1, 1, 3, {"Class": "x\n\x1b\x85🍎"})
+    assert repr(model).startswith(r"<ditq.Model a\n\x1b[2J\u009bÄ.ditq: ") and repr(image) == r"<ditq.Image 1×1×3, Class: x\n\x1b\u0085🍎>"
+    assert model.generate(0, steps=1).texts["Model"] == r"a\n\x1b[2J\u009bÄ.ditq"
+    with pytest.raises(ditq.NotFound) as failure:
+        model.label("no\n\x1b[2Jsuch")
+    assert r"no\n\x1b[2Jsuch" in str(failure.value)
+
+
+def test_a_model_is_not_saved_onto_the_file_that_it_was_read_from(tmp_path):
+    """Mapped or copied."""
+    path = tmp_path / "x.ditq"
+    path.write_bytes(EMOJI.read_bytes())
+    for source in (path, open(path, "rb")):
+        quantized = ditq.quantize(ditq.Model(source))
+        with pytest.raises(ditq.InvalidArgument, match="came from"):
+            quantized.save(path)
+        assert path.read_bytes() == EMOJI.read_bytes()
 
 
 def test_classes_go_by_name_or_number_alone_or_in_batches(emoji):

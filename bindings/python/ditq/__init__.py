@@ -10,12 +10,13 @@ Ctrl-C ends a call and leaves everything usable. Errors are `ditq.Error`, with a
 latents, `.numpy()` and `Linear`.
 """
 from ._ctypes import ActivationMode, Compatibility, Isa, Observer, Random, Sampler, WeightMethod, lib
+from ._native import ModelInfo
 from .errors import (
     Cancelled, ChecksumMismatch, Error, Internal, InvalidArgument, IOFailed, Malformed, NotFound, OutOfMemory, Unsupported,
 )  # fmt: skip
 from .image import Image, Images
 from .linear import Linear
-from .model import Model, ModelInfo, quantize
+from .model import Model, quantize
 from .report import Report, compare
 from .session import Run, Session
 

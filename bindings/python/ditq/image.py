@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, Union, overload
 
 from . import _ctypes as api
+from ._text import shown
 
 if TYPE_CHECKING:
     import numpy
@@ -61,7 +62,7 @@ class Image:
         return self.png()
 
     def __repr__(self) -> str:
-        return f"<ditq.Image {self.width}×{self.height}×{self.channels}{''.join(f', {key}: {text}' for key, text in self.texts.items())}>"
+        return f"<ditq.Image {self.width}×{self.height}×{self.channels}{''.join(f', {shown(key)}: {shown(text)}' for key, text in self.texts.items())}>"
 
 
 class Images(Sequence[Image]):

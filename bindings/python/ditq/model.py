@@ -1,8 +1,6 @@
 """Models: opened, described, saved, and asked for pictures."""
 from __future__ import annotations
 
-import dataclasses
-import numbers
 import operator
 import os
 import threading
@@ -12,9 +10,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Sequence, Union, over
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
 from ._handles import Handle, tell_of_forks
+from ._native import Label, ModelInfo, Native, as_several
 from ._reader import FileReader
+from ._text import shown
+from .errors import InvalidArgument
 from .image import Image, Images
-from .session import Label, Run, Seeds, Session, floats, sampling_options, seeds_of
+from .session import Run, Seeds, Session, floats, sampling_options, seeds_of
 
 if TYPE_CHECKING:
     import numpy
@@ -22,37 +23,13 @@ if TYPE_CHECKING:
 BATCH_LIMIT = 8  # images that a model's own session denoises together
 
 
-def as_several(labels: Union[Label, Sequence[Label]]) -> tuple[Sequence[Label], bool]:
-    """Classes as a sequence, and whether it was one class alone."""
-    if isinstance(labels, bytes):
-        raise TypeError(f"a class by its name, number or None expected, {labels!r} found")
-    if labels is None or isinstance(labels, (str, int, numbers.Integral)):
-        return [labels], True
-    return labels, False
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelInfo:
-    """What a model is. Image sizes are 0 for a latent model without a decoder; weight_bits 32 is float; weight_group 0 is a scale a row."""
-
-    image_height: int
-    image_width: int
-    image_channels: int
-    latent_height: int
-    latent_width: int
-    latent_channels: int
-    patch_size: int
-    hidden_size: int
-    depth: int
-    head_count: int
-    class_count: int
-    weight_bits: int
-    weight_group: int
-    activation_bits: int
-    has_decoder: int
-    parameter_count: int
-    weights_size: int
-    macs_per_forward: int
+def identity(file: Any) -> Optional[tuple[int, int]]:
+    """Device and inode of a path or of an open file; None for what is no file of the system's."""
+    try:
+        found = os.stat(file.fileno() if hasattr(file, "fileno") else file)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Model(Handle):
@@ -77,34 +54,37 @@ class Model(Handle):
         call = Call(Meter(progress))
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
         options.expected_sha256 = None if sha256 is None else api.text(sha256)
+        path, held, file = "", None, None
         if isinstance(source, bytes):
-            self.path = ""
+            held = source
             pointer = call(api.created, api.lib.ditq_model_open_memory, source, len(source), options)
         elif hasattr(source, "seek"):
-            self.path = ""
+            file = identity(source)
             pointer = call(FileReader(source), options)
         else:
-            self.path = os.fspath(source)
+            path = os.fspath(source)
             pointer = call(api.created, api.lib.ditq_model_open, api.path(source), options)
-        self._hold(pointer, source if isinstance(source, bytes) else None)
+        self._hold(Native(pointer, path, held, file))
 
     @classmethod
     def _made(cls, pointer: int, source: Model) -> Model:
         """A model that the library made from another one, whose bytes it may share."""
         model = cls.__new__(cls)
-        model.path = ""
-        model._hold(pointer, source._source)
+        model._hold(Native(pointer, "", source._native.source, source._native.file))
         return model
 
-    def _hold(self, pointer: int, source: object) -> None:
-        self._source = source  # the library reads these bytes where they are
-        self._own(pointer, api.lib.ditq_model_close)
-        info = api.ModelInfo()
-        api.call(api.lib.ditq_model_describe, pointer, info)
-        self.info = ModelInfo(**{field.name: getattr(info, field.name) for field in dataclasses.fields(ModelInfo)})
+    def _hold(self, native: Native) -> None:
+        self._native, self._closed = native, False
+        self.path, self.info = native.path, native.info
         self._lock = threading.Lock()
         self._session: Optional[Session] = None
         tell_of_forks(self)
+
+    @property
+    def _handle(self) -> int:
+        if self._closed:
+            raise ValueError("this Model is closed")
+        return self._native.pointer
 
     def _forked(self) -> None:
         self._lock = threading.Lock()
@@ -113,7 +93,8 @@ class Model(Handle):
         """Closes the model and its own session. Sessions that were made from it keep working."""
         if self._session is not None:
             self._session.close()
-        super().close()
+        self._session, self._closed = None, True
+        self.__dict__.pop("_native", None)  # which goes with the last session that holds it
 
     # ---- What it is ----
 
@@ -130,16 +111,18 @@ class Model(Handle):
     @property
     def output_channels(self) -> int:
         """Channels that the transformer predicts: twice the latents' for a model with learned variance."""
-        return int(self.json()["architecture"]["output_channels"])
+        _ = self._handle
+        return self._native.facts[0]
 
     def json(self) -> dict[str, Any]:
         """Everything: architecture, layers, the settings recorded in the file, calibration, class names."""
-        return api.described(api.lib.ditq_model_describe_json, self._handle)
+        _ = self._handle  # a closed model says so itself
+        return self._native.json()
 
     def class_name(self, label: int) -> Optional[str]:
         """The name of a label; None where the model names none."""
-        name = api.lib.ditq_model_class_name(self._handle, api.integer("label", label))
-        return None if name is None else name.decode("utf-8")
+        _ = self._handle
+        return self._native.class_name(label)
 
     @property
     def class_names(self) -> list[Optional[str]]:
@@ -148,29 +131,24 @@ class Model(Handle):
 
     def label(self, value: Label) -> int:
         """The number of a class that is given by name or number; None is "no class". Raises `NotFound`, which names the nearest ones."""
-        if value is None:
-            return self.info.class_count
-        if not isinstance(value, str):
-            return api.integer("label", value)
-        return api.counted(api.lib.ditq_model_find_class, self._handle, api.text(value))
-
-    def _labels(self, values: Union[Label, Sequence[Label]]) -> tuple[list[int], bool]:
-        """The numbers of one class or of several, and whether it was one."""
-        several, single = as_several(values)
-        return [self.label(value) for value in several], single
+        _ = self._handle
+        return self._native.label(value)
 
     def verify(self) -> None:
         """Reads every byte and compares the checksums that a .ditq file records. Raises `ChecksumMismatch`."""
         api.call(api.lib.ditq_model_verify, self._handle)
 
     def save(self, path: Union[str, os.PathLike[str]]) -> None:
-        """Writes a quantized model as a .ditq file, whole or not at all."""
+        """Writes a quantized model as a .ditq file, whole or not at all. Raises `InvalidArgument` for the file that the model came from."""
+        _ = self._handle
+        if self._native.file is not None and identity(path) == self._native.file:
+            raise InvalidArgument(f"{os.fspath(path)!r}: another file than the one that the model came from expected, which saving would destroy")
         api.call(api.lib.ditq_model_save, self._handle, api.path(path))
 
     def __repr__(self) -> str:
         info = self.info
         bits = "float" if info.weight_bits == api.KEEP_FLOAT else f"{info.weight_bits}-bit"
-        return f"<ditq.Model {os.path.basename(self.path)}: {info.parameter_count:,} parameters, {bits} weights, {info.class_count} classes>"
+        return f"<ditq.Model {shown(os.path.basename(self.path))}: {info.parameter_count:,} parameters, {bits} weights, {info.class_count} classes>"
 
     # ---- What it does ----
 
@@ -203,7 +181,8 @@ class Model(Handle):
 
     def run(self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, **sampling: Any) -> Run:
         """A denoising to take step by step: arguments as for `denoise`."""
-        indices, _ = self._labels(labels)
+        _ = self._handle
+        indices, _ = self._native.labels(labels)
         options = sampling_options(**sampling)
         if noise is not None:
             noise = floats(noise, len(indices), *self.latent_shape)

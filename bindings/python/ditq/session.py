@@ -4,13 +4,14 @@ from __future__ import annotations
 import contextlib
 import math
 import numbers
-import os
 import threading
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
 from ._handles import Handle, tell_of_forks
+from ._native import Label, Native
+from ._text import decimal, shown
 from .errors import InvalidArgument
 from .image import Image, Images
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from .model import Model
 
-Label = Union[str, int, None]
-"""A class by name or number; None draws without a class."""
 Seeds = Union[int, Sequence[int]]
 """One for each image, or that of the first: the others take the next numbers."""
 
@@ -80,16 +79,19 @@ class Session(Handle):
     def __init__(self, model: Model, *, threads: int = 0, batch_limit: int = 1, isa: Union[str, int] = "best"):
         self.model = model
         self._options = api.SessionOptions(threads=threads, batch_limit=batch_limit, isa_limit=api.number(api.Isa, isa))
+        _ = model._handle  # a closed model says so itself
+        self._native: Native = model._native
         self._lock, self._caller = threading.Lock(), 0
+        self._life = threading.RLock()  # held while the handle is used outside of a turn, and while it goes
         self._lost = False
         self._open()
         tell_of_forks(self)
 
     def _open(self) -> None:
-        self._own(api.created(api.lib.ditq_session_create, self.model._handle, self._options), api.lib.ditq_session_destroy)
+        self._own(api.created(api.lib.ditq_session_create, self._native.pointer, self._options), api.lib.ditq_session_destroy)
 
     def _forked(self) -> None:
-        self._lock, self._caller = threading.Lock(), 0
+        self._lock, self._caller, self._life = threading.Lock(), 0, threading.RLock()
         self._lost = self._finalizer.detach() is not None
 
     @property
@@ -117,12 +119,13 @@ class Session(Handle):
 
     def close(self) -> None:
         """Gives threads and memory back, once a call in progress has ended."""
-        with self._turn():
+        with self._turn(), self._life:
             super().close()
 
     def cancel(self) -> None:
         """Asks the call in progress, in another thread, to end soon: it raises `Cancelled`. Does nothing on an idle session."""
-        api.lib.ditq_session_cancel(self._handle)
+        with self._life:
+            api.lib.ditq_session_cancel(self._handle)
 
     def json(self) -> dict[str, Any]:
         """What really runs: instruction set, threads, bytes, step times of the last call."""
@@ -157,7 +160,7 @@ class Session(Handle):
         Everything else: `sampling_options`.
         """
         options = sampling_options(**sampling)
-        indices, single = self.model._labels(labels)
+        indices, single = self._native.labels(labels)
         seeds = seeds_of(seed, len(indices))
         shape = self.model.image_shape
         pixels = bytearray(len(indices) * shape[0] * shape[1] * shape[2])
@@ -166,11 +169,19 @@ class Session(Handle):
         return images[0] if single else images
 
     def _texts(self, label: int, seed: int, options: Any) -> dict[str, str]:
-        """How a picture was made, as gen_png says it."""
-        name = "no class" if label == self.model.info.class_count else self.model.class_name(label) or f"class {label}"
-        texts = {"Software": f"libditq {api.lib.ditq_version().decode()}", "Model": os.path.basename(self.model.path), "Class": name, "Seed": str(seed)}
-        texts |= {"Steps": str(options.steps), "Guidance": f"{options.guidance_scale:g}", "Sampler": api.Sampler(options.sampler).name.lower()}
-        return texts | ({"Eta": f"{options.eta:g}"} if options.eta > 0 else {})
+        """How a picture was made, and all that it takes to make it again, as gen_png says it. What is not said is the library's default."""
+        name = "no class" if label == self._native.info.class_count else self._native.class_name(label) or f"class {label}"
+        _, recorded, compatibility = self._native.facts
+        texts = {"Software": f"libditq {api.lib.ditq_version().decode()}", "Model": shown(self._native.name), "Compatibility": compatibility}
+        texts |= {"Class": shown(name), "Label": str(label), "Seed": str(seed), "Steps": str(options.steps), "Guidance": decimal(options.guidance_scale)}
+        texts |= {"Sampler": api.Sampler(options.sampler).name.lower() if options.sampler else recorded, "Random": api.Random(options.random).name.lower()}
+        if options.eta > 0:
+            texts["Eta"] = decimal(options.eta)
+        if options.guidance_begin > 0 or options.guidance_end < 1:
+            texts["Guidance interval"] = f"{decimal(options.guidance_begin)} to {decimal(options.guidance_end)}"
+        if options.guidance_channels:
+            texts["Guidance channels"] = str(options.guidance_channels)
+        return texts | ({"Noise": "given"} if options.noise else {})
 
     def denoise(
         self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any
@@ -178,7 +189,7 @@ class Session(Handle):
         """Like `generate`, stopping before the decoder: float32 latents [count, channels, height, width], scaled as the transformer sees them."""
         import numpy
 
-        indices, _ = self.model._labels(labels)
+        indices, _ = self._native.labels(labels)
         latents = numpy.empty((len(indices), *self.model.latent_shape), numpy.float32)
         options, seeds = sampling_options(**sampling), seeds_of(seed, len(indices))
         self._sample(api.lib.ditq_denoise, latents.ctypes.data, latents.nbytes, indices, seeds, noise, progress, options)
@@ -210,10 +221,10 @@ class Session(Handle):
         import numpy
 
         x, timesteps = floats(x, None, *self.model.latent_shape), floats(timesteps, None)
-        indices, _ = self.model._labels(labels)
+        indices, _ = self._native.labels(labels)
         if not len(x) == len(timesteps) == len(indices):
             raise ValueError(f"as many timesteps and labels as images expected, {len(timesteps)} and {len(indices)} for {len(x)} found")
-        output = numpy.empty((len(x), self.model.output_channels, *x.shape[2:]), numpy.float32)
+        output = numpy.empty((len(x), self._native.facts[0], *x.shape[2:]), numpy.float32)
         self._call(api.lib.ditq_predict, x.ctypes.data, timesteps.ctypes.data, api.int32s(indices), len(x), output.ctypes.data, output.nbytes)
         return output
 
