@@ -215,6 +215,16 @@ inline ditq_status expect(const char* name, std::size_t found, std::size_t expec
   return error->status;
 }
 
+/* DITQ_OK where C sees all of a text: it ends at the first NUL. */
+inline ditq_status expect_text(const char* name, const std::string& text, ditq_error* error) {
+  const std::size_t end = text.find('\0');
+  if (end == std::string::npos) return DITQ_OK;
+  const std::string message = std::string(name) + ": a text without NUL expected, one found at byte " + std::to_string(end);
+  error->status = DITQ_INVALID_ARGUMENT;
+  std::strncpy(error->message, message.c_str(), sizeof error->message - 1);
+  return error->status;
+}
+
 /* Carries OnProgress through the C callback, which no exception may leave. */
 class Hook {
  public:
@@ -282,7 +292,8 @@ struct Image {
   Result<void> save(const std::string& path, const Texts& texts = {}) const {
     const auto chunks = c_texts(texts);
     return detail::call([&](ditq_error* error) {
-      if (const auto status = detail::expect("pixels", pixels.size(), size(), error)) return status;
+      if (const auto status = detail::expect_text("path", path, error)) return status;
+      if (const auto status = expect_whole(texts, error)) return status;
       return ditq_png_write(path.c_str(), pixels.data(), width, height, channels, chunks.data(), chunks.size(), error);
     });
   }
@@ -290,13 +301,20 @@ struct Image {
   Result<std::vector<std::uint8_t>> png(const Texts& texts = {}) const {
     const auto chunks = c_texts(texts);
     return detail::filled<std::vector<std::uint8_t>>([&](void* buffer, std::size_t capacity, std::size_t* needed, ditq_error* error) {
-      if (const auto status = detail::expect("pixels", pixels.size(), size(), error)) return status;
+      if (const auto status = expect_whole(texts, error)) return status;
       return ditq_png_encode(pixels.data(), width, height, channels, chunks.data(), chunks.size(), buffer, capacity, needed, error);
     });
   }
 
  private:
   std::size_t size() const { return static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * static_cast<std::size_t>(channels); }
+  ditq_status expect_whole(const Texts& texts, ditq_error* error) const {
+    for (const auto& [key, text] : texts) {
+      if (const auto status = detail::expect_text("key", key, error)) return status;
+      if (const auto status = detail::expect_text("text", text, error)) return status;
+    }
+    return detail::expect("pixels", pixels.size(), size(), error);
+  }
   static std::vector<ditq_png_text> c_texts(const Texts& texts) {
     std::vector<ditq_png_text> chunks;
     for (const auto& text : texts) chunks.push_back({text.first.c_str(), text.second.c_str()});
@@ -311,7 +329,10 @@ class Model : public detail::Handle<ditq_model, ditq_model_close> {
  public:
   /* A .ditq file, a diffusers directory, a safetensors or .pt checkpoint. */
   static Result<Model> open(const std::string& path, const ModelOptions& options = {}) {
-    return made(options, [&](const auto* c, auto** model, auto* error) { return ditq_model_open(path.c_str(), c, model, error); });
+    return made(options, [&](const auto* c, auto** model, auto* error) {
+      if (const auto status = detail::expect_text("path", path, error)) return status;
+      return ditq_model_open(path.c_str(), c, model, error);
+    });
   }
   /* The bytes of one such file, which the caller keeps until the model, and every session, run and quantized model that was made from it, is gone. */
   static Result<Model> open_memory(Span<const std::uint8_t> bytes, const ModelOptions& options = {}) {
@@ -331,7 +352,10 @@ class Model : public detail::Handle<ditq_model, ditq_model_close> {
     });
   }
   Result<void> save(const std::string& path) const {
-    return detail::call([&](ditq_error* error) { return ditq_model_save(get(), path.c_str(), error); });
+    return detail::call([&](ditq_error* error) {
+      if (const auto status = detail::expect_text("path", path, error)) return status;
+      return ditq_model_save(get(), path.c_str(), error);
+    });
   }
   Result<void> verify() const {
     return detail::call([&](ditq_error* error) { return ditq_model_verify(get(), error); });
@@ -351,7 +375,12 @@ class Model : public detail::Handle<ditq_model, ditq_model_close> {
   }
   Result<std::int32_t> find_class(const std::string& name) const {
     std::int32_t label = 0;
-    return detail::call([&](ditq_error* error) { return ditq_model_find_class(get(), name.c_str(), &label, error); }, [&] { return label; });
+    return detail::call(
+        [&](ditq_error* error) {
+          if (const auto status = detail::expect_text("name", name, error)) return status;
+          return ditq_model_find_class(get(), name.c_str(), &label, error);
+        },
+        [&] { return label; });
   }
 
  private:

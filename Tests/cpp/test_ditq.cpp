@@ -92,6 +92,13 @@ static void pictures(const ditq::Model& model, const std::string& folder) {
   const auto image = MUST(session.generate(0, 7, options));
   CHECK(image.width == 32 && image.height == 32 && image.channels == 3 && image.pixels.size() == session.image_size());
   const ditq::Texts texts = {{"Class", "red apple"}};
+  for (const ditq::Texts& cut : {ditq::Texts{{std::string("Cl\0ass", 6), "x"}}, ditq::Texts{{"Class", std::string("red\0apple", 9)}}}) {
+    const ditq::Error error = failure([&] { return image.save(folder + "/cut.png", cut); });
+    CHECK(error.status() == DITQ_INVALID_ARGUMENT && contains(error.what(), "NUL") && contents(folder + "/cut.png").empty());
+    CHECK(failure([&] { return image.png(cut); }).status() == DITQ_INVALID_ARGUMENT);
+  }
+  CHECK(failure([&] { return image.save(folder + std::string("/cut.png\0.txt", 13)); }).status() == DITQ_INVALID_ARGUMENT);
+  CHECK(contents(folder + "/cut.png").empty());
   MUST(image.save(folder + "/apple.png", texts));
   CHECK(contents(folder + "/apple.png") == MUST(image.png(texts)));
 
