@@ -16,7 +16,7 @@ struct ModelParts {
     guard classNames.count <= config.classCount else {
       throw DitqError(.malformed, "class names", expected: "at most " + String(config.classCount), found: String(classNames.count))
     }
-    guard sampling.sampler.prediction == sampling.prediction else {
+    guard sampling.sampler.goes(by: sampling.prediction) else {
       throw DitqError(
         .malformed, "prediction", expected: sampling.sampler.prediction.name + ", as the sampler " + sampling.sampler.name + " needs it,",
         found: sampling.prediction.name)

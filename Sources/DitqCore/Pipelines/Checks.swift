@@ -26,6 +26,11 @@ extension Model {
       throw DitqError(.invalidArgument, "steps", expected: "timesteps of the training", found: problem)
     }
     try check("guidance_scale", options.guidanceScale, 0...1000)
+    guard config.hasNullClass || options.guidanceScale == 1 else {
+      throw DitqError(
+        .unsupported, "guidance_scale", expected: "1 (none), as this model has no \"no class\" to be guided away from,",
+        found: String(options.guidanceScale))
+    }
     try check("guidance_begin", options.guidanceBegin, 0...1)
     try check("guidance_end", options.guidanceEnd, 0...1)
     try check("guidance_channels", options.guidanceChannels, 0...max(config.channels, config.guidedChannels))
@@ -43,7 +48,9 @@ extension Model {
       for other in Sampler.allCases where other.goes(by: sampling.prediction) {
         fitting += ", " + String(other.rawValue) + " (" + other.name + ")"
       }
-      fitting += ", which go by " + sampling.prediction.name + " as this model predicts it,"
+      let isAssumed = assumed.contains { $0 == "prediction" }
+      fitting += ", which go by " + sampling.prediction.name
+      fitting += isAssumed ? ", taken for what is predicted, as nobody said (give prediction)," : " as this model predicts it,"
       throw DitqError(.unsupported, "sampler", expected: fitting, found: String(options.sampler))
     }
     return sampler
@@ -54,8 +61,9 @@ extension Model {
     try check(count: count)
     for index in 0..<count {
       let label = labels[index]
-      guard (0...config.classCount).contains(Int(label)) else {
-        throw DitqError(.invalidArgument, "labels[\(first + index)]: 0 to \(config.classCount) (no class) expected, \(label) found")
+      guard (0..<config.labelCount).contains(Int(label)) else {
+        let last = config.hasNullClass ? "\(config.classCount) (no class)" : "\(config.classCount - 1), as this model has no \"no class\","
+        throw DitqError(.invalidArgument, "labels[\(first + index)]: 0 to \(last) expected, \(label) found")
       }
     }
   }

@@ -125,7 +125,7 @@ extension Model {
   }
 
   private var formatVersion: Int {
-    RecordedConfig.version(hasDecoder: decoder?.isQuantized == true, isUnusual: sampling.isUnusual)
+    RecordedConfig.version(hasDecoder: decoder?.isQuantized == true, isUnusual: sampling.isUnusual || !config.hasNullClass)
   }
 
   private func recordedJSON() throws(DitqError) -> String {
@@ -133,6 +133,7 @@ extension Model {
     try text.add("{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\"")
     try text.add(", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)")
     try text.add(", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)")
+    if !config.hasNullClass { try text.add(", \"null_class\": false") }
     if let decoder { try text.add(", \"decoder\": \(decoder.config.json)") }
     // What the shape of packed weights does not say.
     if dit[0].integers != nil { try text.add(", \"latent_channels\": \(config.channels), \"patch_size\": \(config.patchSize)") }

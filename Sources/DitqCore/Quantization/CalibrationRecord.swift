@@ -23,8 +23,9 @@ struct CalibrationRecord {
   /// In dB, as it was measured against the budget.
   var outputSQNR: Double?
 
-  /// Both halves of the guided batch are observed.
   var guidanceScale = 0.0
+  /// Both halves of a guided batch are observed.
+  var hasNullClass = true
 
   mutating func raise(_ name: String, to bits: Int) throws(DitqError) {
     raised.removeAll { $0.name == name }
@@ -39,7 +40,7 @@ struct CalibrationRecord {
       try text.add(", \"balanced\": \(isBalanced), \"timesteps\": ")
       try text.addList(timesteps, number)
       try text.add(", \"total_steps\": \(totalSteps), \"samples\": \(samples)")
-      try text.add(", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": true")
+      try text.add(", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": \(hasNullClass)")
     }
     if !observer.isEmpty { try text.add(", \"observer\": \"\(observer)\"") }
     if !bins.isEmpty {
