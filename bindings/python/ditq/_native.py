@@ -72,6 +72,11 @@ class Native:
         found = self.json()
         return int(found["architecture"]["output_channels"]), str(found["sampling"]["sampler"]), str(found["compatibility"])
 
+    @functools.cached_property
+    def has_null_class(self) -> bool:
+        """Whether the label table has a row of "no class", so that guidance has something to be guided away from."""
+        return bool(self.json()["architecture"]["null_class"])
+
     def class_name(self, label: int) -> Optional[str]:
         name = api.lib.ditq_model_class_name(self.pointer, api.integer("label", label))
         return None if name is None else name.decode("utf-8")

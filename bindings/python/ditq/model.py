@@ -1,11 +1,12 @@
 """Models: opened, described, saved, and asked for pictures."""
 from __future__ import annotations
 
+import json
 import operator
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Sequence, Union, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Mapping, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
@@ -32,12 +33,22 @@ def identity(file: Any) -> Optional[tuple[int, int]]:
     return found.st_dev, found.st_ino
 
 
+def config_json(config: Optional[Mapping[str, Any]], facts: Mapping[str, Any]) -> Optional[bytes]:
+    """What is said of a model, as JSON; None where nothing is."""
+    repeated = [name for name in facts if name in (config or {})]
+    if repeated:
+        raise TypeError(f"{repeated[0]} as a keyword or in config expected, both found")
+    said = {**(config or {}), **facts}
+    return api.text(json.dumps(said)) if said else None
+
+
 class Model(Handle):
     """A Diffusion Transformer: a .ditq file, a diffusers directory, a safetensors or .pt checkpoint, or the bytes of one such file,
     or such a file opened in binary mode, which is read now and may be closed or changed afterwards. A path is mapped: it may not be truncated.
 
-    compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count: for a checkpoint that does not say.
-    A model is immutable, any number of threads may share it.
+    compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count, config, and any field of ditq.config as a keyword, such as
+    prediction="velocity", null_class=False or pixel_space=False: what the file does not say of its model; these go before what it says. `assumed` lists
+    what nobody said. A model is immutable, any number of threads may share it.
     """
 
     def __init__(
@@ -47,13 +58,16 @@ class Model(Handle):
         compatibility: Union[str, int] = "auto",
         sha256: Optional[str] = None,
         head_count: int = 0,
+        config: Optional[Mapping[str, Any]] = None,
         progress: Progress = None,
+        **facts: Any,
     ):
         if isinstance(source, (bytearray, memoryview)):
             source = bytes(source)
         call = Call(Meter(progress))
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
         options.expected_sha256 = None if sha256 is None else api.text(sha256)
+        options.config_json = config_json(config, facts)
         path, held, file = "", None, None
         if isinstance(source, bytes):
             held = source
@@ -119,6 +133,11 @@ class Model(Handle):
         _ = self._handle  # a closed model says so itself
         return self._native.json()
 
+    @property
+    def assumed(self) -> list[str]:
+        """The fields of ditq.config that nobody said of this model: what is usual was taken."""
+        return [str(field) for field in self.json()["assumed"]]
+
     def class_name(self, label: int) -> Optional[str]:
         """The name of a label; None where the model names none."""
         _ = self._handle
@@ -130,7 +149,7 @@ class Model(Handle):
         return [self.class_name(label) for label in range(self.info.class_count)]
 
     def label(self, value: Label) -> int:
-        """The number of a class that is given by name or number; None is "no class". Raises `NotFound`, which names the nearest ones."""
+        """The number of a class that is given by name or number; None is "no class", where there is one. Raises `NotFound`, which names the nearest ones."""
         _ = self._handle
         return self._native.label(value)
 
@@ -183,7 +202,7 @@ class Model(Handle):
         """A denoising to take step by step: arguments as for `denoise`."""
         _ = self._handle
         indices, _ = self._native.labels(labels)
-        options = sampling_options(**sampling)
+        options = sampling_options(self._native, **sampling)
         if noise is not None:
             noise = floats(noise, len(indices), *self.latent_shape)
             options.noise = noise.ctypes.data
