@@ -7,6 +7,7 @@ package enum Compatibility: Int32 {
   case diffusers = 2
 
   package var name: String { self == .official ? "official" : "diffusers" }
+  static let all = [Compatibility.official, .diffusers]
 
   /// Timestep frequencies are exp(−ln(10000) · i / divisor).
   var frequencyDivisor: Float { self == .official ? 128 : 127 }
@@ -30,11 +31,17 @@ package struct DiTConfig {
   var secondNormEpsilon: Float
   /// What is denoised is the image: no decoder is needed.
   var isPixelSpace: Bool
+  /// Whether the label table has a row of "no class" behind those of the classes: what guidance needs.
+  package var hasNullClass = true
 
   static let normEpsilon: Float = 1e-6
   /// Numbers that describe a timestep to the network: half of them cosines, half sines.
   static let timestepFeatures = 256
 
+  /// Rows of the label table.
+  var labelCount: Int { hasNullClass ? classCount + 1 : classCount }
+  /// Halves of the batch of a guided step.
+  var branches: Int { hasNullClass ? 2 : 1 }
   var headSize: Int { hiddenSize / headCount }
   /// Tokens along one side.
   var gridSize: Int { latentSize / patchSize }

@@ -59,7 +59,7 @@ struct DiTWeights {
   let positions: UnsafeBufferPointer<Float>
   private(set) var timestepIn: Linear
   private(set) var timestepOut: Linear
-  /// [classes + 1, hidden]; the last row is "no class".
+  /// [classes, hidden], and where there is "no class" a last row for it.
   let labels: StoredMatrix
   private(set) var blocks: [DiTBlock]
   /// final_layer.adaLN_modulation.1: [2 · hidden, hidden].
@@ -80,7 +80,7 @@ struct DiTWeights {
     timestepIn = try linear("t_embedder.mlp.0", width, DiTConfig.timestepFeatures)
     timestepOut = try linear("t_embedder.mlp.2", width, width)
     labels = try loader.matrix(
-      layout.names(of: "y_embedder.embedding_table").map { $0 + ".weight" }, outputs: config.classCount + 1, inputs: width)
+      layout.names(of: "y_embedder.embedding_table").map { $0 + ".weight" }, outputs: config.labelCount, inputs: width)
     var blocks: [DiTBlock] = []
     for index in 0..<config.depth {
       blocks.append(

@@ -9,10 +9,12 @@ func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqE
   }
   let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
   try index.require("_class_name", "DiTPipeline")
-  let config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
+  var config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
   let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"))
-  let sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
-  let classNames = try ClassNames(labels(index, count: config.classCount), classCount: config.classCount)
+  var sampling = try samplingSettings(Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"))
+  var names = try labels(index, count: config.classCount)
+  try ModelFacts(options).overrule(&config, &sampling, &names)
+  let classNames = try ClassNames(names, classCount: config.classCount)
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in
     let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model", options.allocator)
@@ -43,9 +45,6 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
   }
   for field in ["cross_attention_dim", "caption_channels", "num_vector_embeds"] { try settings.requireNothing(field) }
   let headCount = try settings.integer("num_attention_heads", in: Limit.heads)
-  if let asked = options.headCount, asked != headCount {
-    throw DitqError(.invalidArgument, "head_count: \(headCount) expected, as transformer/config.json says, \(asked) found")
-  }
   let headSize = try settings.integer("attention_head_dim", in: Limit.headSize)
   let channels = try settings.integer("in_channels", in: Limit.channels)
   let epsilon = try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)

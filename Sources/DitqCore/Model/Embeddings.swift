@@ -8,14 +8,16 @@ func fillPositions(_ table: UnsafeMutablePointer<Float>, grid: Int, width: Int) 
     for (half, position) in [token % grid, token / grid].enumerated() {
       let target = table + token * width + half * 2 * quarter
       for k in 0..<quarter {
-        let frequency = exponential(-9.210_340_371_976_184 * Double(k) / Double(quarter))
-        let (sine, cosine) = sineAndCosine(Double(position) * frequency)
+        let (sine, cosine) = sineAndCosine(Double(position) * positionFrequency(k, of: quarter))
         target[k] = Float(sine)
         target[quarter + k] = Float(cosine)
       }
     }
   }
 }
+
+/// 10000^(−k / count).
+func positionFrequency(_ k: Int, of count: Int) -> Double { exponential(-9.210_340_371_976_184 * Double(k) / Double(count)) }
 
 /// features [256] = [cosines | sines] of timestep · exp(−ln(10000) · i / divisor). Rounded to float at each step as the public code does,
 /// because an error of one ulp in a frequency is a thousand of them in the angle.

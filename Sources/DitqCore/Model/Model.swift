@@ -19,6 +19,8 @@ package final class Model {
   private let decoderByteCount: Int
   /// "safetensors", "ditq", "torch checkpoint", "torch checkpoint, \"ema\"" or "diffusers directory".
   package let source: String
+  /// Fields of ditq.config that no source said of it: what is usual was taken.
+  let assumed: [String]
   /// How it was quantized, a JSON object; nil for a model that was not.
   let calibration: String?
   /// The transformer's, then the decoder's: the files that weights point into.
@@ -29,13 +31,14 @@ package final class Model {
   /// What a reader opened. Refuses parts that do not fit each other. A convenience initializer: see Block.
   convenience init(
     config: DiTConfig, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
-    decoder: LoadedDecoder?, source: String, calibration: String? = nil
+    decoder: LoadedDecoder?, source: String, calibration: String? = nil, assumed: [String] = []
   ) throws(DitqError) {
     let parts = ModelParts(
       config: config, sampling: sampling, classNames: classNames, transformer: transformer.weights, decoder: decoder?.decoder)
     try parts.check()
     self.init(
-      parts, source: source, calibration: calibration, parameterCount: transformer.parameterCount + (decoder?.parameterCount ?? 0),
+      parts, source: source, assumed: assumed, calibration: calibration,
+      parameterCount: transformer.parameterCount + (decoder?.parameterCount ?? 0),
       byteCounts: (transformer.byteCount, decoder?.byteCount ?? 0), tensors: [transformer.tensors] + (decoder.map { [$0.tensors] } ?? []),
       blocks: [transformer.block] + (decoder.map { [$0.block] } ?? []))
   }
@@ -49,17 +52,18 @@ package final class Model {
     try parts.check()
     let growth = (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
     self.init(
-      parts, source: source.source, calibration: calibration, parameterCount: source.parameterCount,
+      parts, source: source.source, assumed: source.assumed, calibration: calibration, parameterCount: source.parameterCount,
       byteCounts: (weights.byteCount(source.config), source.decoderByteCount + growth), tensors: source.tensors,
       blocks: source.blocks + memory)
   }
 
   /// Of parts that were checked.
   private init(
-    _ parts: ModelParts, source: String, calibration: String?, parameterCount: Int, byteCounts: (transformer: Int, decoder: Int),
-    tensors: [TensorCollection], blocks: [Block]
+    _ parts: ModelParts, source: String, assumed: [String], calibration: String?, parameterCount: Int,
+    byteCounts: (transformer: Int, decoder: Int), tensors: [TensorCollection], blocks: [Block]
   ) {
     (config, sampling, classNames, dit, ownDecoder) = (parts.config, parts.sampling, parts.classNames, parts.transformer, parts.decoder)
+    self.assumed = assumed
     (self.source, self.calibration, self.parameterCount) = (source, calibration, parameterCount)
     (transformerByteCount, decoderByteCount) = byteCounts
     (self.tensors, self.blocks) = (tensors, blocks)

@@ -1,88 +1,109 @@
-// Opening a checkpoint in the layout of the public DiT release: sizes follow from the tensors; what tensors cannot say may stand in the
-// safetensors metadata: see RecordedConfig. A .ditq file is such a checkpoint with packed layers. Refuses sizes that disagree.
+// Opening a checkpoint in the layout of the public DiT release: sizes follow from the tensors; what tensors cannot say is asked of everybody
+// who may know it: see ModelFacts. A .ditq file is such a checkpoint with packed layers. Refuses what is said of a model where its tensors
+// say something else.
 
-func openOfficialCheckpoint(_ checkpoint: CheckpointFile, _ options: OpenOptions) throws(DitqError) -> Model {
+/// `beside`: what the file NAME.ditq.json says, where there is one.
+func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = nil, _ options: OpenOptions) throws(DitqError) -> Model {
   let tensors = checkpoint.tensors
   let recorded = try RecordedConfig(tensors)
-  let patches = try patchShape(tensors, recorded)
-  let labels = try tensors.requireAnyShape("y_embedder.embedding_table.weight", rank: 2).shape
-  let positions = try tensors.requireAnyShape("pos_embed", rank: 3).shape
-  let output = try outputs(of: "final_layer.linear", tensors), mlp = try outputs(of: "blocks.0.mlp.fc1", tensors)
-  let hidden = patches[0], channels = patches[1], patch = patches[2]
-  guard hidden > 0, Limit.patchSize.contains(patch), channels > 0, let grid = squareRoot(positions[1]), Limit.latentSize.contains(grid)
-  else {
-    throw DitqError(
-      .malformed, "pos_embed: a square number of tokens expected, \(positions[1]) found, with patches \(text(ofShape: patches))")
-  }
+  var facts = try ModelFacts(options)
+  if let config = recorded.config { facts.add(config, from: .metadata) }
+  if let beside { try facts.add(beside, from: .beside, allowing: ModelFacts.fields) }
+  let sizes = try TensorSizes(tensors, recorded.packed, facts.settings)
+  facts.addConclusions(sizes, hasDecoder: options.decoder != nil)
+  if let arguments = checkpoint.arguments { try facts.add(trainingArguments: arguments, sizes) }
+  facts.addAssumptions(sizes, isPacked: recorded.isPacked)
 
-  let compatibility = options.compatibility ?? recorded.compatibility ?? .official
-  let config = DiTConfig(
-    compatibility: compatibility, hiddenSize: hidden, depth: try depth(tensors),
-    headCount: try headCount(options.headCount ?? recorded.headCount, hidden: hidden), patchSize: patch, channels: channels,
-    outputChannels: output / (patch * patch), latentSize: grid * patch, mlpSize: mlp, classCount: labels[0] - 1,
-    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : recorded.normEpsilon ?? 1e-5,
-    isPixelSpace: recorded.isPixelSpace ?? (channels == 1 || channels == 3))
-  if let isLearned = recorded.hasLearnedVariance, isLearned != (config.outputChannels == 2 * channels) {
+  let settings = facts.settings
+  let config = try DiTConfig(sizes, settings)
+  let names = try classNames(settings)
+  guard !config.hasNullClass || names.count != config.labelCount else {
     throw DitqError(
       .malformed,
-      "ditq.config: learned_variance: \(!isLearned) expected with \(config.outputChannels) outputs for \(channels) channels, \(isLearned) found"
+      "class names: at most \(config.classCount) expected, \(names.count) found; where no row of the label table is \"no class\", give null_class false"
     )
   }
-  let classNames = try ClassNames(recorded.classNames, classCount: max(0, config.classCount))
+  let classNames = try ClassNames(names, classCount: max(0, config.classCount))
+  let sampling = try SamplingSettings(settings)
   let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
   let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
+  if settings.value("latent_size") == nil && !recorded.isPacked {
+    let table = PositionTable(values: transformer.weights.positions, width: config.hiddenSize, tokens: config.tokenCount)
+    if try !table.isComputed() { facts.add("latent_size", .number(Double(config.latentSize)), from: .assumption, named: "assumption") }
+  }
   var decoder: LoadedDecoder?
-  if let vae = recorded.decoder {
+  if let value = settings.value("decoder") {
+    let vae = try vaeConfig(Settings(value, named: "ditq.config: decoder"))
     decoder = try LoadedDecoder(
       tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }
   return try Model(
-    config: config, sampling: recorded.sampling, classNames: classNames, transformer: transformer,
-    decoder: decoder, source: recorded.isPacked ? "ditq" : checkpoint.source, calibration: recorded.calibration)
+    config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
+    source: recorded.isPacked ? "ditq" : checkpoint.source, calibration: recorded.calibration, assumed: facts.assumed)
 }
 
-/// What was given; else the heads of the public sizes, else 64 channels a head.
-private func headCount(_ given: Int?, hidden: Int) throws(DitqError) -> Int {
-  if let given { return given }
-  switch hidden {
-  case 384: return 6
-  case 768: return 12
-  case 1024, 1152: return 16
-  default:
-    guard hidden % 64 == 0 else {
-      throw DitqError(
-        .invalidArgument, "head_count: the file does not say it, and the hidden size \(hidden) is no multiple of 64: give it in the options"
-      )
+extension DiTConfig {
+  fileprivate init(_ sizes: TensorSizes, _ settings: Settings) throws(DitqError) {
+    let (classes, hasNullClass) = try labelTable(rows: sizes.labelRows, settings)
+    let compatibility = try settings.compatibility() ?? .official
+    let epsilon = Float(try settings.number("norm_eps", above: 0, below: 1, default: 1e-5))
+    self.init(
+      compatibility: compatibility, hiddenSize: sizes.hiddenSize, depth: sizes.depth,
+      headCount: try heads(settings, hidden: sizes.hiddenSize), patchSize: sizes.patchSize, channels: sizes.channels,
+      outputChannels: sizes.outputChannels, latentSize: sizes.latentSize, mlpSize: sizes.mlpSize, classCount: classes,
+      secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : epsilon,
+      isPixelSpace: try settings.bool("pixel_space", default: false), hasNullClass: hasNullClass)
+    guard !isPixelSpace || channels == 1 || channels == 3 else {
+      throw settings.wrong("pixel_space", "false, as images have 1 or 3 channels and this has \(channels),", .bool(true))
     }
-    return hidden / 64
   }
 }
 
-/// [hidden, channels, size, size] of the patch embedding.
-private func patchShape(_ tensors: TensorCollection, _ recorded: RecordedConfig) throws(DitqError) -> [Int] {
-  guard let patches = recorded.packedPatches else { return try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape }
-  return [try tensors.requireAnyShape("x_embedder.proj.bias", rank: 1).shape[0], patches.channels, patches.size, patches.size]
-}
-
-/// Outputs of a linear layer: the height of its weights, or where they are packed the length of its bias.
-private func outputs(of layer: String, _ tensors: TensorCollection) throws(DitqError) -> Int {
-  let isPacked = tensors.find(layer + ".weight.scales") != nil
-  return try tensors.requireAnyShape(layer + (isPacked ? ".bias" : ".weight"), rank: isPacked ? 1 : 2).shape[0]
-}
-
-/// One more than the largest number of a block.
-private func depth(_ tensors: TensorCollection) throws(DitqError) -> Int {
-  var depth = 0
-  for name in try tensors.names(startingWith: "blocks.") {
-    try checkMemory()
-    let parts = split(name, at: ".", into: 3)
-    if parts.count > 1, let block = Int(parts[1]), block >= depth, block < Limit.depth.upperBound { depth = block + 1 }
+private func heads(_ settings: Settings, hidden: Int) throws(DitqError) -> Int {
+  if let heads = try settings.optionalInteger("head_count", in: Limit.heads) { return heads }
+  var divisors = ""
+  for heads in Limit.heads where hidden % heads == 0 && (8...256).contains(hidden / heads) {
+    divisors += (divisors.utf8.count == 0 ? "" : ", ") + "\(heads) (\(hidden / heads) each)"
   }
-  return depth
+  throw DitqError(
+    .invalidArgument,
+    "head_count: the file does not say it, and the hidden size \(hidden) is none of the published models': give it in the options; "
+      + "such as divide it are \(divisors)")
 }
 
-private func squareRoot(_ square: Int) -> Int? {
-  guard square > 0 else { return nil }
-  let root = Int(Double(square).squareRoot())
-  return root * root == square ? root : nil
+extension Settings {
+  func compatibility() throws(DitqError) -> Compatibility? {
+    try choice("compatibility", among: Compatibility.all.map { $0.name }).map { Compatibility.all[$0] }
+  }
+}
+
+/// The classes that the rows of the label table are, and whether "no class" stands behind them. Of two sources the more trusted counts.
+private func labelTable(rows: Int, _ settings: Settings) throws(DitqError) -> (classes: Int, hasNullClass: Bool) {
+  let count = try settings.optionalInteger("class_count", in: Limit.classes), hasNullClass = try settings.optionalBool("null_class")
+  let isCounted = settings.source(of: "class_count")?.rawValue ?? .max <= settings.source(of: "null_class")?.rawValue ?? .max
+  guard let count, isCounted || hasNullClass == nil else {
+    let hasNullClass = hasNullClass ?? true
+    return (hasNullClass ? rows - 1 : rows, hasNullClass)
+  }
+  guard count == rows || count == rows - 1 else {
+    throw settings.wrong(
+      "class_count", "\(rows - 1), or \(rows) without \"no class\", as the label table has \(rows) rows,", settings.value("class_count"),
+      .malformed)
+  }
+  if let hasNullClass, settings.source(of: "null_class") == settings.source(of: "class_count"), hasNullClass != (count < rows) {
+    throw settings.wrong(
+      "null_class", "\(count < rows), with \(count) classes and \(rows) rows in the label table,", settings.value("null_class"), .malformed)
+  }
+  return (count, count < rows)
+}
+
+func classNames(_ settings: Settings) throws(DitqError) -> [String] {
+  guard let names = settings.value("class_names") else { return [] }
+  guard let array = names.array else { throw settings.wrong("class_names", "an array of strings", names, .malformed) }
+  var list: [String] = []
+  for name in array {
+    guard let name = name.string else { throw settings.wrong("class_names", "strings", name, .malformed) }
+    try list.add(name)
+  }
+  return list
 }

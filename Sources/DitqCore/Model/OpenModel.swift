@@ -11,12 +11,18 @@ extension Model {
       }
       return try openDiffusersDirectory(path, options)
     default:
-      return try open(Bytes(mapping: path), named: path, options)
+      return try open(Bytes(mapping: path), named: path, beside: try settings(beside: path), options)
     }
   }
 
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
+    try open(bytes, named: name, beside: nil, options)
+  }
+
+  private static func open(
+    _ bytes: Bytes, named name: String, beside: Settings?, _ options: OpenOptions
+  ) throws(DitqError) -> Model {
     try options.requireSupported()
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
     let checkpoint =
@@ -24,10 +30,19 @@ extension Model {
       ? try readTorchCheckpoint(bytes, named: name, options.allocator)
       : CheckpointFile(tensors: try readSafetensors(bytes, named: name), source: "safetensors", arguments: nil)
     do {
-      return try openOfficialCheckpoint(checkpoint.withoutPrefix(), options)
+      return try openOfficialCheckpoint(checkpoint.withoutPrefix(), beside: beside, options)
     } catch {
       throw error.said(of: name)
     }
+  }
+
+  /// What stands beside a checkpoint NAME.pt in NAME.pt.ditq.json, or else in NAME.ditq.json.
+  private static func settings(beside path: String) throws(DitqError) -> Settings? {
+    for name in [path, withoutExtension(path)] {
+      let file = name + ".ditq.json"
+      if case .file = kind(of: file) { return try Settings(file: file, named: file) }
+    }
+    return nil
   }
 
   private static func verify(_ bytes: Bytes, _ expected: String, _ name: String) throws(DitqError) {

@@ -17,7 +17,7 @@ package struct OpenOptions {
 
   /// What is not yet implemented is said so.
   func requireSupported() throws(DitqError) {
-    for (name, value) in [("config_json", configJSON), ("decoder", decoder), ("variant", variant)] where value != nil {
+    for (name, value) in [("decoder", decoder), ("variant", variant)] where value != nil {
       throw DitqError(.unsupported, name + ": NULL expected, as this version does not know it yet, a text found")
     }
   }

@@ -45,6 +45,41 @@ struct SamplingSettings {
   var steps: Int?
   var guidanceScale: Double?
 
+  init() {}
+
+  /// What is said of it, the rest as it usually is.
+  init(_ settings: Settings) throws(DitqError) {
+    try readPrediction(settings)
+    if prediction == .velocity {
+      noiseTimestep = Double(try settings.integer("noise_timestep", in: 0...1, default: 0))
+      timestepScale = try settings.number("timestep_scale", above: 0, below: 100_001, default: 1)
+    } else {
+      for field in ["noise_timestep", "timestep_scale"] { try settings.requireNothing(field) }
+    }
+    steps = try settings.optionalInteger("steps", in: 1...1000)
+    if settings.value("guidance_scale") != nil {
+      guidanceScale = try settings.number("guidance_scale", above: -0.5, below: 1001, default: 1)
+    }
+    trainSteps = try settings.integer("train_steps", in: 1...100_000, default: 1000)
+    betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
+    betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
+  }
+
+  /// What is predicted, and the sampler, which has to fit it: but one that a less trusted source names is then not the one to use.
+  private mutating func readPrediction(_ settings: Settings) throws(DitqError) {
+    var said = try settings.choice("sampler", among: Sampler.allCases.map { $0.name }).map { Sampler.allCases[$0] }
+    let predicted = try settings.choice("prediction", among: Prediction.allCases.map { $0.name }).map { Prediction.allCases[$0] }
+    prediction = predicted ?? said?.prediction ?? .epsilon
+    if let named = said, named.prediction != prediction {
+      guard settings.source(of: "prediction")?.rawValue ?? 0 < settings.source(of: "sampler")?.rawValue ?? 0 else {
+        let needed = named.prediction.name + ", as the sampler " + named.name + " needs it,"
+        throw settings.wrong("prediction", needed, settings.value("prediction"), .malformed)
+      }
+      said = nil
+    }
+    sampler = said ?? (prediction == .velocity ? .flowEuler : .ddim)
+  }
+
   /// The fields of a JSON object, as a ditq.config has them.
   var jsonFields: String {
     var text = "\"sampler\": \"" + sampler.name + "\", \"prediction\": \"" + prediction.name + "\""

@@ -5,11 +5,28 @@ struct Settings {
   let json: JSON
   /// What errors call it: "transformer/config.json".
   let name: String
+  /// Who said which field, where several did.
+  private let origins: [Origin]
+
+  struct Origin {
+    let field: String
+    let source: FactSource
+    /// What errors call the source.
+    let name: String
+  }
 
   init(_ json: JSON, named name: String) throws(DitqError) {
     guard json.members != nil else { throw DitqError(.malformed, "\(name): an object expected, \(json.kindName) found") }
-    (self.json, self.name) = (json, name)
+    (self.json, self.name, origins) = (json, name, [])
   }
+
+  /// Fields that several sources said.
+  init(_ members: [JSON.Member], saidBy origins: [Origin]) {
+    (json, name, self.origins) = (.object(members), "ditq.config", origins)
+  }
+
+  /// Who said a field, where several sources were asked and one did.
+  func source(of field: String) -> FactSource? { origins.first { $0.field == field }?.source }
 
   init(file path: String, named name: String) throws(DitqError) {
     let bytes = try Bytes(mapping: path)
@@ -36,7 +53,17 @@ struct Settings {
   }
 
   func wrong(_ field: String, _ expected: String, _ found: JSON?, _ status: Status = .unsupported) -> DitqError {
-    DitqError(status, "\(name): \(field): \(expected) expected, \(found.map(shown) ?? "nothing") found")
+    let origin = origins.first { $0.field == field }, isHosts = origin?.source == .call
+    return DitqError(
+      status == .malformed && isHosts ? .invalidArgument : status,
+      "\(origin?.name ?? name): \(field): \(expected) expected, \(found.map(shown) ?? "nothing") found")
+  }
+
+  /// Refuses a field that says something else than what is known.
+  func require(_ field: String, known: Int, in range: ClosedRange<Int>, by whom: String) throws(DitqError) {
+    guard try integer(field, in: range, default: known) == known else {
+      throw wrong(field, "\(known), as \(whom) it,", value(field), .malformed)
+    }
   }
 
   func integer(_ field: String, in range: ClosedRange<Int>) throws(DitqError) -> Int {
@@ -48,6 +75,11 @@ struct Settings {
 
   func integer(_ field: String, in range: ClosedRange<Int>, default missing: Int) throws(DitqError) -> Int {
     value(field) == nil ? missing : try integer(field, in: range)
+  }
+
+  /// nil where it is missing.
+  func optionalInteger(_ field: String, in range: ClosedRange<Int>) throws(DitqError) -> Int? {
+    value(field) == nil ? nil : try integer(field, in: range)
   }
 
   func number(_ field: String, above lower: Double, below upper: Double, default missing: Double) throws(DitqError) -> Double {
@@ -63,6 +95,9 @@ struct Settings {
     guard let bool = value.bool else { throw wrong(field, "true or false", value, .malformed) }
     return bool
   }
+
+  /// nil where it is missing.
+  func optionalBool(_ field: String) throws(DitqError) -> Bool? { value(field) == nil ? nil : try bool(field, default: false) }
 
   func string(_ field: String) throws(DitqError) -> String? {
     guard let value = value(field) else { return nil }

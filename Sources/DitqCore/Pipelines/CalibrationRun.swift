@@ -3,7 +3,7 @@
 //
 // The latents at those steps come from a guided DDIM run of the same model in 8 bits, each token by its own range: four times as fast as
 // in float, and its latents are as good to calibrate on; where second moments are all that is wanted, the model looked at is that one too.
-// Both halves of the guided batch, "class" and "no class", are observed.
+// Both halves of the guided batch, "class" and "no class", are observed; a model without "no class" is not guided.
 
 /// Which images and steps a calibration looks at.
 struct CalibrationPlan {
@@ -82,7 +82,7 @@ final class CalibrationRun {
   ) -> ([State], UnsafeMutablePointer<Float>) {
     var states: [State] = []
     for first in stride(from: 0, to: plan.samples, by: CalibrationPlan.batch) {
-      let samples = first..<min(plan.samples, first + CalibrationPlan.batch), images = 2 * samples.count
+      let samples = first..<min(plan.samples, first + CalibrationPlan.batch), images = config.branches * samples.count
       for step in plan.steps {
         states.append(
           State(
@@ -91,11 +91,11 @@ final class CalibrationRun {
       }
     }
     let widest = max(config.hiddenSize, config.mlpSize, config.patchInputs, DiTConfig.timestepFeatures)
-    return (states, arena.floats(2 * CalibrationPlan.batch, config.tokenCount, widest))
+    return (states, arena.floats(config.branches * CalibrationPlan.batch, config.tokenCount, widest))
   }
 
   /// Of one layer's inputs at a time.
-  var largestRows: Int { 2 * CalibrationPlan.batch * session.model.config.tokenCount }
+  var largestRows: Int { session.model.config.branches * CalibrationPlan.batch * session.model.config.tokenCount }
 
   // MARK: - Latents
 
@@ -159,7 +159,7 @@ final class CalibrationRun {
         if !found.isFound { tap(step, number, linear, rows, UnsafePointer(inputs)) }
       }
       run(piece, state, network, keepsState: isRepeated)
-      try found.check(session, step: state.step, of: plan.totalSteps, images: 2 * state.samples.count)
+      try found.check(session, step: state.step, of: plan.totalSteps, images: session.model.config.branches * state.samples.count)
     }
   }
 
@@ -189,19 +189,19 @@ final class CalibrationRun {
     var network = session.network
     network.weights = weights
     for state in states {
-      let inputs = state.samples.count
+      let inputs = state.samples.count, images = config.branches * inputs
       fillConditions(state)
-      for piece in session.model.pieces { session.run(piece, network, x: state.latents, inputs: inputs, images: 2 * inputs) }
+      for piece in session.model.pieces { session.run(piece, network, x: state.latents, inputs: inputs, images: images) }
       let step = plan.steps.firstIndex(of: state.step) ?? 0
       try session.checkPrediction(
-        2 * inputs, inputs, "step \(state.step + 1) of \(plan.totalSteps): what is predicted for calibration sample",
+        images, inputs, "step \(state.step + 1) of \(plan.totalSteps): what is predicted for calibration sample",
         state.samples.lowerBound)
-      for image in 0..<2 * inputs { body(step, session.workspace.prediction + image * config.outputCount, config.latentCount) }
+      for image in 0..<images { body(step, session.workspace.prediction + image * config.outputCount, config.latentCount) }
     }
   }
 
   private func run(_ piece: Piece, _ state: State, _ network: DiTForward, keepsState: Bool) {
-    let config = session.model.config, images = 2 * state.samples.count, w = session.workspace.transformer
+    let config = session.model.config, images = config.branches * state.samples.count, w = session.workspace.transformer
     let streamCount = images * config.tokenCount * config.hiddenSize, conditioningCount = images * config.hiddenSize
     fillConditions(state)
     // The embedders write over both.
@@ -213,7 +213,7 @@ final class CalibrationRun {
     state.conditioning.update(from: w.conditioning, count: conditioningCount)
   }
 
-  /// Timesteps and labels of both halves.
+  /// Timesteps and labels of both halves; there is no second one where there is no "no class", and its labels are not looked at.
   private func fillConditions(_ state: State) {
     let count = state.samples.count, classes = session.model.config.classCount
     for (index, sample) in state.samples.enumerated() {

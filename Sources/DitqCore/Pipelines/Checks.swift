@@ -23,6 +23,11 @@ extension Model {
     }
     try check("steps", options.steps, 1...sampler.stepLimit(sampling.trainSteps))
     try check("guidance_scale", options.guidanceScale, 0...1000)
+    guard config.hasNullClass || options.guidanceScale == 1 else {
+      throw DitqError(
+        .unsupported, "guidance_scale", expected: "1 (none), as this model has no \"no class\" to be guided away from,",
+        found: String(options.guidanceScale))
+    }
     try check("guidance_begin", options.guidanceBegin, 0...1)
     try check("guidance_end", options.guidanceEnd, 0...1)
     try check("guidance_channels", options.guidanceChannels, 0...max(config.channels, config.guidedChannels))
@@ -40,7 +45,9 @@ extension Model {
       for other in Sampler.allCases where other.prediction == sampling.prediction {
         fitting += ", " + String(other.rawValue) + " (" + other.name + ")"
       }
-      fitting += ", which go by " + sampling.prediction.name + " as this model predicts it,"
+      let isAssumed = assumed.contains { $0 == "prediction" }
+      fitting += ", which go by " + sampling.prediction.name
+      fitting += isAssumed ? ", taken for what is predicted, as nobody said (give prediction)," : " as this model predicts it,"
       throw DitqError(.unsupported, "sampler", expected: fitting, found: String(options.sampler))
     }
     return sampler
@@ -51,8 +58,9 @@ extension Model {
     try check(count: count)
     for index in 0..<count {
       let label = labels[index]
-      guard (0...config.classCount).contains(Int(label)) else {
-        throw DitqError(.invalidArgument, "labels[\(first + index)]: 0 to \(config.classCount) (no class) expected, \(label) found")
+      guard (0..<config.labelCount).contains(Int(label)) else {
+        let last = config.hasNullClass ? "\(config.classCount) (no class)" : "\(config.classCount - 1), as this model has no \"no class\","
+        throw DitqError(.invalidArgument, "labels[\(first + index)]: 0 to \(last) expected, \(label) found")
       }
     }
   }

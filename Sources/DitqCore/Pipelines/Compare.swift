@@ -44,7 +44,7 @@ private func check(_ reference: Model, _ model: Model, _ options: CompareOptions
     ("hidden_size", a.hiddenSize, b.hiddenSize), ("depth", a.depth, b.depth), ("latent_channels", a.channels, b.channels),
     ("latent_size", a.latentSize, b.latentSize), ("patch_size", a.patchSize, b.patchSize),
     ("output_channels", a.outputChannels, b.outputChannels), ("class_count", a.classCount, b.classCount),
-    ("mlp_size", a.mlpSize, b.mlpSize),
+    ("rows of the label table", a.labelCount, b.labelCount), ("mlp_size", a.mlpSize, b.mlpSize),
   ] where expected != found {
     throw DitqError(.invalidArgument, "model: the architecture of the reference expected, \(name) \(expected), \(found) found")
   }

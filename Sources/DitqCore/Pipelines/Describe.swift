@@ -4,12 +4,15 @@ extension Model {
   @export(interface)
   package func json() throws(DitqError) -> String {
     let c = config
-    var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\""
+    var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\", \"assumed\": ["
+    for (index, field) in assumed.enumerated() { text += (index == 0 ? "\"" : ", \"") + field + "\"" }
+    text += "]"
     text += ", \"architecture\": {\"hidden_size\": \(c.hiddenSize), \"depth\": \(c.depth), \"head_count\": \(c.headCount)"
     text += ", \"mlp_size\": \(c.mlpSize), \"patch_size\": \(c.patchSize), \"token_count\": \(c.tokenCount)"
     text += ", \"latent_channels\": \(c.channels), \"output_channels\": \(c.outputChannels)"
     text += ", \"learned_variance\": \(c.outputChannels == 2 * c.channels ? "true" : "false"), \"latent_size\": \(c.latentSize)"
-    text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)}"
+    text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)"
+    text += ", \"null_class\": \(c.hasNullClass ? "true" : "false")}"
     text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
     text += ", \"sampling\": {\(sampling.jsonFields)"
     text += "}, \"decoder\": \(decoder?.json(latentSize: c.latentSize) ?? "null")"

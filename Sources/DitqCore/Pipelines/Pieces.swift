@@ -27,10 +27,13 @@ extension GenerateOptions {
 }
 
 extension Model {
-  /// The sampling run on which models are calibrated and compared: guided, by DDIM where the model predicts noise.
+  /// 1 where there is nothing to be guided away from.
+  var measuredGuidance: Double { config.hasNullClass ? GenerateOptions.measuredGuidance : 1 }
+
+  /// The sampling run on which models are calibrated and compared: guided where the model can be, by DDIM where the model predicts noise.
   func measuredRun(steps: Int) -> GenerateOptions {
     var options = GenerateOptions()
-    (options.steps, options.guidanceScale) = (steps, GenerateOptions.measuredGuidance)
+    (options.steps, options.guidanceScale) = (steps, measuredGuidance)
     if sampling.prediction == .epsilon { options.sampler = Sampler.ddim.rawValue }
     return options
   }

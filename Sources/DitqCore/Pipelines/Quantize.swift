@@ -83,7 +83,7 @@ final class Quantizer {
     let guide = try eightBitGuide()
     let run = try CalibrationRun(options.looksForExtremes ? source : guide, guide: guide, plan, progress: progress)
     (record.timesteps, record.isBalanced, record.totalSteps) = (run.timesteps, options.balanceSpread != nil, options.calibrationTotalSteps)
-    record.guidanceScale = GenerateOptions.measuredGuidance
+    (record.guidanceScale, record.hasNullClass) = (source.measuredGuidance, source.config.hasNullClass)
     (record.samples, record.seed) = (options.calibrationSamples, options.calibrationSeed)
     if options.hasStaticRanges { record.observer = options.observer.name }
     if options.activations == .fixedPerStep { (record.bins, weights.bins.timesteps) = (run.timesteps, run.timesteps) }

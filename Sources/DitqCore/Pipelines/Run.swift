@@ -108,6 +108,7 @@ extension Model {
     for number in [s.betaStart, s.betaEnd, s.noiseTimestep, s.timestepScale] {
       withUnsafeBytes(of: number.bitPattern.littleEndian) { hash.update($0) }
     }
+    if !c.hasNullClass { withUnsafeBytes(of: UInt64(1).littleEndian) { hash.update($0) } }
     return hash.words()
   }
 }

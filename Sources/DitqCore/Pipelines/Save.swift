@@ -30,7 +30,7 @@ extension Model {
       checksums += "\(jsonLiteral(tensor.name)): \"\(tensor.checksum)\", "
     }
     var metadata: [(name: String, value: String)] = [
-      ("format", "pt"), ("ditq.format", decoder?.isQuantized == true ? "2" : "1"), ("ditq.packing", RecordedConfig.packing),
+      ("format", "pt"), ("ditq.format", String(formatVersion)), ("ditq.packing", RecordedConfig.packing),
       ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
       ("ditq.calibration", calibration ?? "{}"),
     ]
@@ -118,10 +118,15 @@ extension Model {
     return text + "}"
   }
 
+  private var formatVersion: Int {
+    RecordedConfig.version(hasDecoder: decoder?.isQuantized == true, hasNullClass: config.hasNullClass)
+  }
+
   private func recordedJSON() throws(DitqError) -> String {
     var text = "{\"head_count\": \(config.headCount), \"compatibility\": \"\(config.compatibility.name)\""
     text += ", \"pixel_space\": \(config.isPixelSpace), \"learned_variance\": \(config.outputChannels == 2 * config.channels)"
     text += ", \"norm_eps\": \(config.secondNormEpsilon), \(sampling.jsonFields)"
+    if !config.hasNullClass { text += ", \"null_class\": false" }
     if let decoder { text += ", \"decoder\": \(decoder.config.json)" }
     // What the shape of packed weights does not say.
     if dit[0].integers != nil { text += ", \"latent_channels\": \(config.channels), \"patch_size\": \(config.patchSize)" }

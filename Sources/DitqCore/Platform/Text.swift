@@ -87,6 +87,13 @@ func split(_ text: String, at separator: Unicode.Scalar, into limit: Int = .max)
   text.utf8.split(separator: UInt8(ascii: separator), maxSplits: limit - 1).map { String(decoding: $0, as: UTF8.self) }
 }
 
+/// A path without what stands behind the last dot of its last name, unless the name begins with that.
+func withoutExtension(_ path: String) -> String {
+  let bytes = path.utf8, start = bytes.lastIndex(of: UInt8(ascii: "/")).map { bytes.index(after: $0) } ?? bytes.startIndex
+  guard let dot = bytes[start...].lastIndex(of: UInt8(ascii: ".")), dot != start else { return path }
+  return String(decoding: bytes[..<dot], as: UTF8.self)
+}
+
 func asciiLowercased(_ text: String) -> String {
   let isCapital = UInt8(ascii: "A")...UInt8(ascii: "Z")
   return String(decoding: text.utf8.map { isCapital.contains($0) ? $0 | 0x20 : $0 }, as: UTF8.self)

@@ -23,8 +23,9 @@ struct CalibrationRecord {
   /// In dB, as it was measured against the budget.
   var outputSQNR: Double?
 
-  /// Both halves of the guided batch are observed.
   var guidanceScale = 0.0
+  /// Both halves of a guided batch are observed.
+  var hasNullClass = true
 
   mutating func raise(_ name: String, to bits: Int) {
     raised.removeAll { $0.name == name }
@@ -37,7 +38,7 @@ struct CalibrationRecord {
     if !timesteps.isEmpty {
       text +=
         ", \"balanced\": \(isBalanced), \"timesteps\": \(list(timesteps.map(number))), \"total_steps\": \(totalSteps), \"samples\": \(samples)"
-      text += ", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": true"
+      text += ", \"seed\": \(seed), \"guidance_scale\": \(guidanceScale), \"with_no_class\": \(hasNullClass)"
     }
     if !observer.isEmpty { text += ", \"observer\": \"\(observer)\"" }
     if !bins.isEmpty { text += ", \"bins\": \(list(bins.map(number)))" }

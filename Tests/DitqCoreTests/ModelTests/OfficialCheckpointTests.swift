@@ -8,9 +8,11 @@ import Testing
 
 /// The tensors of an official checkpoint, all zeros.
 private struct Checkpoint {
-  var hidden = 128, depth = 2, patch = 2, channels = 4, grid = 3, mlp = 20, classes = 10
+  var hidden = 384, depth = 2, patch = 2, channels = 4, grid = 3, mlp = 20, classes = 10
   var outputChannels = 8
   var record: String?
+  var beside: String?
+  var arguments: String?
   var removed: [String] = []
   var added: [(name: String, shape: [Int])] = []
 
@@ -46,8 +48,17 @@ private struct Checkpoint {
       return Tensor(name: name, dtype: "F32", shape: shape, start: zeros, byteCount: 4 * count, elementCount: count)
     }
     let collection = try TensorCollection(tensors, metadata: record.map { [("ditq.config", $0)] } ?? [], in: [])
-    return try use(openOfficialCheckpoint(CheckpointFile(tensors: collection, source: "zeros", arguments: nil), options))
+    let file = CheckpointFile(
+      tensors: collection, source: "zeros", arguments: try arguments.map { try Settings(text: $0, named: "args").json })
+    return try use(
+      openOfficialCheckpoint(file, beside: try beside.map { try Settings(text: $0, named: "x.ditq.json") }, options))
   }
+}
+
+private func given(_ json: String) -> OpenOptions {
+  var options = OpenOptions()
+  options.configJSON = json
+  return options
 }
 
 private func heads(_ count: Int) -> OpenOptions {
@@ -60,7 +71,8 @@ private func heads(_ count: Int) -> OpenOptions {
 struct OfficialCheckpointTests {
   @Test("sizes follow from the tensors")
   func sizes() throws {
-    let config = try Checkpoint(hidden: 192, depth: 3, patch: 4, channels: 5, grid: 6, mlp: 77, classes: 13, outputChannels: 10).open()
+    let config = try Checkpoint(hidden: 192, depth: 3, patch: 4, channels: 5, grid: 6, mlp: 77, classes: 13, outputChannels: 10).open(
+      heads(3))
     #expect(config.hiddenSize == 192 && config.depth == 3 && config.patchSize == 4 && config.channels == 5 && config.outputChannels == 10)
     #expect(config.latentSize == 24 && config.tokenCount == 36 && config.mlpSize == 77 && config.classCount == 13 && config.headCount == 3)
     #expect(config.compatibility == .official && config.secondNormEpsilon == 1e-6 && !config.isPixelSpace)
@@ -68,15 +80,27 @@ struct OfficialCheckpointTests {
   }
 
   @Test("eleven blocks are eleven, though their names are sorted otherwise")
-  func manyBlocks() throws { #expect(try Checkpoint(hidden: 64, depth: 11).open().depth == 11) }
+  func manyBlocks() throws { #expect(try Checkpoint(hidden: 64, depth: 11).open(heads(1)).depth == 11) }
 
   @Test(
-    "the public widths have the heads of the public models, others 64 channels a head",
-    arguments: [
-      (384, 6), (768, 12), (1024, 16), (1152, 16), (64, 1), (128, 2), (512, 8),
-    ])
+    "the public widths have the heads of the public models, which is said to be taken",
+    arguments: [(384, 6), (768, 12), (1024, 16), (1152, 16)])
   func headCounts(hidden: Int, expected: Int) throws {
-    #expect(try Checkpoint(hidden: hidden, depth: 1, grid: 1).open().headCount == expected)
+    try Checkpoint(hidden: hidden, depth: 1, grid: 1).opened { model in
+      #expect(model.config.headCount == expected && model.assumed.contains { $0 == "head_count" })
+    }
+  }
+
+  @Test(
+    "of other widths the heads have to be given: a guess is wrong without a word",
+    arguments: [
+      (64, "1 (64 each), 2 (32 each), 4 (16 each), 8 (8 each)"), (144, "1 (144 each), 2 (72 each), 3 (48 each)"), (512, "8 (64 each)"),
+    ])
+  func unknownHeads(hidden: Int, divisors: String) throws {
+    let error = thrown { try Checkpoint(hidden: hidden, depth: 1, grid: 1).open() }
+    #expect(error?.status == .invalidArgument && error?.message.contains("the hidden size \(hidden) is none of") == true)
+    #expect(error?.message.contains(divisors) == true, "\(error?.message ?? "")")
+    #expect(try Checkpoint(hidden: hidden, depth: 1, grid: 1).open(heads(4)).headCount == 4)
   }
 
   @Test("what the host says of heads goes before the file, and the file before the table")
@@ -86,7 +110,7 @@ struct OfficialCheckpointTests {
     #expect(try Checkpoint(hidden: 144).open(heads(2)).headSize == 72)
     let error = thrown { try Checkpoint(hidden: 144).open() }
     #expect(error?.status == .invalidArgument && error?.message.hasPrefix("head_count: the file does not say it") == true)
-    #expect(thrown { try Checkpoint().open(heads(3)) }?.message == "head_count: a divisor of the hidden size 128 expected, 3 found")
+    #expect(thrown { try Checkpoint().open(heads(5)) }?.message == "head_count: a divisor of the hidden size 384 expected, 5 found")
   }
 
   @Test("one and three channels are pixels, unless the file says otherwise")
@@ -169,10 +193,10 @@ struct OfficialCheckpointTests {
   @Test(
     "sizes that disagree are refused with what was expected and found",
     arguments: [
-      ("blocks.1.mlp.fc2.weight", [128, 21], "[128, 20] expected, [128, 21] found"),
-      ("blocks.0.attn.qkv.weight", [128, 128], "[384, 128] expected, [128, 128] found"),
-      ("x_embedder.proj.weight", [128, 4, 2, 3], "[128, 4, 2, 2] expected, [128, 4, 2, 3] found"),
-      ("t_embedder.mlp.0.weight", [128, 255], "[128, 256] expected, [128, 255] found"),
+      ("blocks.1.mlp.fc2.weight", [384, 21], "[384, 20] expected, [384, 21] found"),
+      ("blocks.0.attn.qkv.weight", [384, 384], "[1152, 384] expected, [384, 384] found"),
+      ("x_embedder.proj.weight", [384, 4, 2, 3], "[384, 4, 2, 2] expected, [384, 4, 2, 3] found"),
+      ("t_embedder.mlp.0.weight", [384, 255], "[384, 256] expected, [384, 255] found"),
       ("final_layer.linear.bias", [33], "[32] expected, [33] found"),
     ])
   func disagreeing(name: String, shape: [Int], message: String) {
@@ -182,7 +206,7 @@ struct OfficialCheckpointTests {
 
   @Test("a number of tokens that is no square is refused", arguments: [0, 2, 8, 10])
   func squares(tokens: Int) {
-    let error = thrown { try Checkpoint(removed: ["pos_embed"], added: [("pos_embed", [1, tokens, 128])]).open() }
+    let error = thrown { try Checkpoint(removed: ["pos_embed"], added: [("pos_embed", [1, tokens, 384])]).open() }
     #expect(
       error?.status == .malformed && error?.message.hasPrefix("pos_embed: a square number of tokens expected, \(tokens) found") == true)
   }
