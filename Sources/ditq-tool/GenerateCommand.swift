@@ -24,7 +24,7 @@ struct GenerateCommand: ParsableCommand {
       []
   @Option(help: "Seed of the first picture; the others take the next numbers.") var seed: UInt64 = 7
   @Option(help: "Denoising steps.") var steps: Int32 = 50
-  @Option(help: "Classifier-free guidance, 1 = none.") var guidance = 4.0
+  @Option(help: "Classifier-free guidance, 1 = none. (default: 4, or 1 where the model has no \"no class\")") var guidance: Double?
   @Option(help: "How to step; auto is as the model says.") var sampler = SamplerName.auto
   @Option(help: "Noise that ddim adds, 0 to 1.") var eta = 0.0
   @Option(help: "Pictures. (default: one for each class)") var count: Int?
@@ -46,7 +46,7 @@ struct GenerateCommand: ParsableCommand {
     let pictures = (0..<(count ?? labels.count)).map { index in
       Picture(file: names[index], label: labels[index % labels.count], seed: seed &+ UInt64(index))
     }
-    let style = Style(steps: steps, guidance: guidance, sampler: sampler, eta: eta)
+    let style = Style(steps: steps, guidance: try guidance ?? (opened.hasNullClass() ? 4 : 1), sampler: sampler, eta: eta)
     let studio = try Studio(opened, path: model, style, threads: threads, pictures: pictures.count)
     let seconds = try studio.draw(pictures) { picture, seconds in
       if !json { print(studio.line(picture, seconds: seconds)) }

@@ -23,12 +23,13 @@ struct InspectCommand: ParsableCommand {
   @Flag(help: "First read every byte and compare the checksums that a .ditq file records.") var verify = false
 
   func run() throws {
-    let opened = try opening.open(model)
+    let opened = try opening.open(model, tellsAssumptions: json)
     if verify { try opened.verify() }
     let text = try opened.json()
     guard !json else { return print(text) }
     let description = Description(path: model, info: opened.info, json: try JSON(reading: text))
-    print(aligned(description.summary + (verify ? [["verified", "every byte"]] : [])))
+    let assumptions = try opened.assumptions().map { [["assumed", "\($0) (nobody said it; say it with --config KEY=VALUE)"]] } ?? []
+    print(aligned(description.summary + assumptions + (verify ? [["verified", "every byte"]] : [])))
     if layers { print("\n" + description.layerTable) }
   }
 }

@@ -9,11 +9,14 @@ final class Model {
   let handle: OpaquePointer
   let info: ditq_model_info
 
-  /// `heads`: attention heads, 0 = what the file says.
-  init(path: String, heads: Int32 = 0) throws {
+  /// `heads`: attention heads, 0 = what the file says. `config`: other facts that it may not say, a JSON object.
+  init(path: String, heads: Int32 = 0, config: String? = nil) throws {
     var options = ditq_model_options()
     (options.struct_size, options.head_count) = (UInt32(MemoryLayout<ditq_model_options>.size), heads)
-    (handle, info) = try Model.described { ditq_model_open(path, &options, $0, $1) }
+    (handle, info) = try withCStrings(config.map { [$0] } ?? []) { texts in
+      options.config_json = texts.first
+      return try Model.described { ditq_model_open(path, &options, $0, $1) }
+    }
   }
 
   /// A quantized copy of `source`.
@@ -48,6 +51,19 @@ final class Model {
 
   /// Everything about it, as the library words it.
   func json() throws -> String { try text { ditq_model_describe_json(handle, $0, $1, $2, $3) } }
+
+  /// What nobody said of it, and what was taken: "head_count 6, prediction epsilon"; nil where everything was said.
+  func assumptions() throws -> String? {
+    let json = try JSON(reading: try json())
+    let fields = json["assumed"]?.elements.compactMap(\.string) ?? []
+    let taken = fields.map { field in
+      field + ((json["architecture"]?[field] ?? json["sampling"]?[field]).map { " " + ($0.string ?? $0.line) } ?? "")
+    }
+    return taken.isEmpty ? nil : taken.joined(separator: ", ")
+  }
+
+  /// Whether there is a row of "no class" in its label table.
+  func hasNullClass() throws -> Bool { try JSON(reading: try json())["architecture"]?["null_class"]?.line != "false" }
 
   func verify() throws { try checked { ditq_model_verify(handle, $0) } }
 
@@ -108,11 +124,11 @@ struct PredictCall {
 
   init(_ model: Model, batch: Int, timestep: Float, label: Int32) throws {
     let info = model.info, area = Int(info.latent_height) * Int(info.latent_width)
-    let architecture = try JSON(reading: try model.json())["architecture"]
+    let architecture = try JSON(reading: try model.json())["architecture"], hasNullClass = try model.hasNullClass()
     var random = FixedRandom(seed: 2)
     x = random.numbers(batch * Int(info.latent_channels) * area)
     timesteps = [Float](repeating: timestep, count: batch)
-    labels = (0..<batch).map { $0 % 2 == 0 ? min(label, info.class_count - 1) : info.class_count }
+    labels = (0..<batch).map { $0 % 2 == 0 || !hasNullClass ? min(label, info.class_count - 1) : info.class_count }
     let channels = Int(architecture?["output_channels"]?.double ?? Double(info.latent_channels))
     output = [Float](repeating: 0, count: batch * channels * area)
   }

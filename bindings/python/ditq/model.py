@@ -2,12 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import numbers
 import operator
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Sequence, Union, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, Mapping, Optional, Sequence, Union, overload
 
 from . import _ctypes as api
 from ._calls import Call, Meter, Progress
@@ -55,12 +56,22 @@ class ModelInfo:
     macs_per_forward: int
 
 
+def config_json(config: Optional[Mapping[str, Any]], facts: Mapping[str, Any]) -> Optional[bytes]:
+    """What is said of a model, as JSON; None where nothing is."""
+    repeated = [name for name in facts if name in (config or {})]
+    if repeated:
+        raise TypeError(f"{repeated[0]} as a keyword or in config expected, both found")
+    said = {**(config or {}), **facts}
+    return api.text(json.dumps(said)) if said else None
+
+
 class Model(Handle):
     """A Diffusion Transformer: a .ditq file, a diffusers directory, a safetensors or .pt checkpoint, or the bytes of one such file,
     or such a file opened in binary mode, which is read now and may be closed or changed afterwards. A path is mapped: it may not be truncated.
 
-    compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count: for a checkpoint that does not say.
-    A model is immutable, any number of threads may share it.
+    compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count, config, and any field of ditq.config as a keyword, such as
+    prediction="velocity", null_class=False or pixel_space=False: what the file does not say of its model; these go before what it says. `assumed` lists
+    what nobody said. A model is immutable, any number of threads may share it.
     """
 
     def __init__(
@@ -70,13 +81,16 @@ class Model(Handle):
         compatibility: Union[str, int] = "auto",
         sha256: Optional[str] = None,
         head_count: int = 0,
+        config: Optional[Mapping[str, Any]] = None,
         progress: Progress = None,
+        **facts: Any,
     ):
         if isinstance(source, (bytearray, memoryview)):
             source = bytes(source)
         call = Call(Meter(progress))
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
         options.expected_sha256 = None if sha256 is None else api.text(sha256)
+        options.config_json = config_json(config, facts)
         if isinstance(source, bytes):
             self.path = ""
             pointer = call(api.created, api.lib.ditq_model_open_memory, source, len(source), options)
@@ -102,6 +116,7 @@ class Model(Handle):
         info = api.ModelInfo()
         api.call(api.lib.ditq_model_describe, pointer, info)
         self.info = ModelInfo(**{field.name: getattr(info, field.name) for field in dataclasses.fields(ModelInfo)})
+        self.has_null_class = bool(api.described(api.lib.ditq_model_describe_json, pointer)["architecture"]["null_class"])
         self._lock = threading.Lock()
         self._session: Optional[Session] = None
         tell_of_forks(self)
@@ -136,6 +151,11 @@ class Model(Handle):
         """Everything: architecture, layers, the settings recorded in the file, calibration, class names."""
         return api.described(api.lib.ditq_model_describe_json, self._handle)
 
+    @property
+    def assumed(self) -> list[str]:
+        """The fields of ditq.config that nobody said of this model: what is usual was taken."""
+        return [str(field) for field in self.json()["assumed"]]
+
     def class_name(self, label: int) -> Optional[str]:
         """The name of a label; None where the model names none."""
         name = api.lib.ditq_model_class_name(self._handle, api.integer("label", label))
@@ -147,7 +167,7 @@ class Model(Handle):
         return [self.class_name(label) for label in range(self.info.class_count)]
 
     def label(self, value: Label) -> int:
-        """The number of a class that is given by name or number; None is "no class". Raises `NotFound`, which names the nearest ones."""
+        """The number of a class that is given by name or number; None is "no class", where there is one. Raises `NotFound`, which names the nearest ones."""
         if value is None:
             return self.info.class_count
         if not isinstance(value, str):
@@ -204,7 +224,7 @@ class Model(Handle):
     def run(self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, **sampling: Any) -> Run:
         """A denoising to take step by step: arguments as for `denoise`."""
         indices, _ = self._labels(labels)
-        options = sampling_options(**sampling)
+        options = sampling_options(self, **sampling)
         if noise is not None:
             noise = floats(noise, len(indices), *self.latent_shape)
             options.noise = noise.ctypes.data

@@ -26,6 +26,7 @@ Seeds = Union[int, Sequence[int]]
 
 
 def sampling_options(
+    model: Model,
     *,
     steps: Optional[int] = None,
     sampler: Union[str, int] = "auto",
@@ -38,8 +39,8 @@ def sampling_options(
 ) -> Any:
     """How to sample, as a ditq_generate_options; None is the library's default.
 
-    steps: denoising steps (50). sampler: "auto", as the model says, "ddim", "ddpm", "dpmpp_2m" or "flow_euler". guidance_scale: classifier-free guidance (4),
-    1 is none, and half the work. guidance_begin, guidance_end: guide only in this part of the run, 0 … 1. guidance_channels: how many channels are guided.
+    steps: denoising steps (50). sampler: "auto", as the model says, "ddim", "ddpm", "dpmpp_2m" or "flow_euler". guidance_scale: classifier-free guidance (4, or 1
+    where the model has no "no class"), 1 is none, and half the work. guidance_begin, guidance_end: guide only in this part of the run, 0 … 1. guidance_channels: how many channels are guided.
     eta: noise that DDIM adds, 0 … 1 (0). random: "torch", the numbers of torch.manual_seed, or "philox".
     """
     options = api.default(api.GenerateOptions, api.lib.ditq_generate_options_init)
@@ -47,6 +48,8 @@ def sampling_options(
     given = dict(
         steps=steps, guidance_scale=guidance_scale, guidance_begin=guidance_begin, guidance_end=guidance_end, guidance_channels=guidance_channels, eta=eta
     )
+    if guidance_scale is None and not model.has_null_class:
+        given["guidance_scale"] = 1
     for name, value in given.items():
         if value is not None:
             setattr(options, name, value)
@@ -156,7 +159,7 @@ class Session(Handle):
         noise: latents [count, channels, height, width] to start from, instead of the seeds. progress: told (done, total) denoising steps, or tqdm.
         Everything else: `sampling_options`.
         """
-        options = sampling_options(**sampling)
+        options = sampling_options(self.model, **sampling)
         indices, single = self.model._labels(labels)
         seeds = seeds_of(seed, len(indices))
         shape = self.model.image_shape
@@ -180,7 +183,7 @@ class Session(Handle):
 
         indices, _ = self.model._labels(labels)
         latents = numpy.empty((len(indices), *self.model.latent_shape), numpy.float32)
-        options, seeds = sampling_options(**sampling), seeds_of(seed, len(indices))
+        options, seeds = sampling_options(self.model, **sampling), seeds_of(seed, len(indices))
         self._sample(api.lib.ditq_denoise, latents.ctypes.data, latents.nbytes, indices, seeds, noise, progress, options)
         return latents
 
