@@ -35,7 +35,7 @@ extension DiTWeights {
     let width = config.hiddenSize
     try require("depth", [config.depth], [blocks.count])
     try require("pos_embed", [config.tokenCount, width], [positions.count / width, width])
-    try require("y_embedder.embedding_table", [config.classCount + 1, width], [labels.outputs, labels.inputs])
+    try require("y_embedder.embedding_table", [config.labelCount, width], [labels.outputs, labels.inputs])
     for (index, block) in blocks.enumerated() {
       for layer in BlockLayer.allCases {
         let linear = block[layer], expected = [config.outputs(of: layer), config.inputs(of: layer)]
