@@ -148,9 +148,9 @@ typedef struct ditq_model_options {
   const char *DITQ_NULLABLE expected_sha256; /* 64 hexadecimal digits: refuse any other file with DITQ_CHECKSUM_MISMATCH */
   ditq_progress_callback DITQ_NULLABLE progress;
   void *DITQ_NULLABLE progress_context;
-  int32_t head_count; /* attention heads of a checkpoint that does not say: official files have no config. 0 = its metadata, else the public sizes, else 64 per head */
+  int32_t head_count; /* attention heads of a checkpoint that does not say: official files have no config. 0 = as config_json, its metadata, the file beside it or its training say, else the published sizes */
   int32_t reserved;
-  const char *DITQ_NULLABLE config_json; /* what the file does not say: a JSON object of the fields of "ditq.config", see below */
+  const char *DITQ_NULLABLE config_json; /* what the file does not say: a JSON object of the fields of "ditq.config", see ditq_model_open */
   const char *DITQ_NULLABLE decoder;     /* a VAE decoder's directory, to use in place of the model's own */
   const char *DITQ_NULLABLE variant;     /* "fp16", …: which of the variants of its weights that a diffusers directory holds */
 } ditq_model_options;
@@ -171,6 +171,10 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  *     other key; "source" in ditq_model_describe_json says which was taken, and which average was not, and why. The pickle is read, never run: what no
  *     tensor depends on may be of any class, and a weight that is of one which torch does not give plain numbers is refused by its name.
  * A prefix before all names of the transformer ("module.", "_orig_mod.", …) is dropped in both kinds of single files, and named in "source".
+ * What the public layout does not say (heads, prediction, whether there is "no class", pixels or latents) is asked of options->config_json, the file's
+ * metadata, NAME.ditq.json beside it (NAME with its extension or without), "args" of a training checkpoint and the published sizes, in this order; what
+ * is assumed then is listed as "assumed" by ditq_model_describe_json. Fields of other names, and facts that the tensors contradict, are refused. The
+ * fields: top of Sources/DitqCore/Model/RecordedConfig.swift. expected_sha256 is that of the checkpoint alone.
  * Weights are F32, F16 or BF16, used in place from the mapped file (copied only where torch saved them in another order than row-major);
  * all arithmetic is float32.
  */
@@ -196,7 +200,7 @@ typedef struct ditq_model_info {
   int32_t image_height, image_width, image_channels;     /* pixels; channels is 3 or 1; all 0 for a latent model without a decoder */
   int32_t latent_height, latent_width, latent_channels;  /* what the transformer denoises; equals the image for a pixel-space model */
   int32_t patch_size, hidden_size, depth, head_count;
-  int32_t class_count;                                   /* labels are 0 … class_count-1; class_count is "no class" */
+  int32_t class_count;                                   /* labels are 0 … class_count-1; class_count is "no class", where the model has it ("null_class") */
   int32_t weight_bits, weight_group, activation_bits;    /* of most layers; 32, 0, 32 for a float model */
   int32_t has_decoder;                                   /* 1: latents go through a VAE decoder that the model holds */
   uint64_t parameter_count;
@@ -380,7 +384,7 @@ typedef struct ditq_generate_options {
   int32_t steps;                 /* 1 to the model's training steps, 1000 (999 with DPM-Solver++), and what its spacing and offset have timesteps for;
                                     default 50 */
   int32_t random;                /* DITQ_RANDOM_… */
-  double guidance_scale;         /* classifier-free guidance, 0 to 1000; 1 = none, and half the work; default 4 */
+  double guidance_scale;         /* classifier-free guidance, 0 to 1000; 1 = none, and half the work, and all that a model without "no class" takes; default 4 */
   double guidance_begin;         /* guide only where this ≤ progress < end, 0 = first step, 1 = past the last; defaults 0 and 1 */
   double guidance_end;
   int32_t guidance_channels;     /* channels guided: 0 (default) = what the model's compatibility says: official the first 3 of what the network puts
