@@ -249,6 +249,7 @@ RANGES, FACTORS = f"{QKV}.input_ranges", "blocks.0.mlp.fc2.input_factors"
 
 @pytest.mark.parametrize("change, status, parts", [
     (metadata("ditq.calibration", "x"), ditq.MALFORMED, ["ditq.calibration"]),
+    (metadata("ditq.calibration", '{"samples": NaN}'), ditq.MALFORMED, ["ditq.calibration", "finite"]),
     (metadata("ditq.calibration", "[1]"), ditq.MALFORMED, ["ditq.calibration"]),
     (calibration(lambda record: record.update(bins=[])), ditq.MALFORMED, ["ditq.calibration", "bins", "1 to 1000"]),
     (calibration(lambda record: record.update(bins=7)), ditq.MALFORMED, ["bins", "1 to 1000", "7"]),

@@ -94,25 +94,6 @@ func vaeConfig(_ settings: Settings) throws(DitqError) -> VAEConfig {
     scalingFactor: try settings.number("scaling_factor", above: 1e-6, below: 1e6, default: 0.18215))
 }
 
-private func samplingSettings(_ settings: Settings) throws(DitqError) -> SamplingSettings {
-  try settings.require("_class_name", "DDIMScheduler")
-  try settings.require("beta_schedule", "linear")
-  try settings.require("prediction_type", "epsilon", default: "epsilon")
-  try settings.require("timestep_spacing", "leading", default: "leading")
-  try settings.require("clip_sample", false, default: true)
-  try settings.require("set_alpha_to_one", true, default: true)
-  for field in ["thresholding", "rescale_betas_zero_snr"] { try settings.require(field, false, default: false) }
-  try settings.requireNothing("trained_betas")
-  guard try settings.integer("steps_offset", in: 0...1000, default: 0) == 0 else {
-    throw settings.wrong("steps_offset", "0", settings.value("steps_offset"))
-  }
-  var sampling = SamplingSettings()
-  sampling.trainSteps = try settings.integer("num_train_timesteps", in: 1...100_000, default: 1000)
-  sampling.betaStart = try settings.number("beta_start", above: 0, below: 1, default: 1e-4)
-  sampling.betaEnd = try settings.number("beta_end", above: 0, below: 1, default: 0.02)
-  return sampling
-}
-
 /// The names of "id2label": {"0": "tench, Tinca tinca", …}; empty where there are none.
 private func labels(_ index: Settings, count: Int) throws(DitqError) -> [String] {
   guard let value = index.value("id2label") else { return [] }

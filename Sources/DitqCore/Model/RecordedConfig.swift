@@ -70,7 +70,10 @@ struct RecordedConfig {
     let hasNullClass = try config?.bool("null_class", default: true) ?? true
     try requireKnown(number, RecordedConfig.version(hasDecoder: hasDecoder, hasNullClass: hasNullClass))
     let calibration = tensors.metadataValue("ditq.calibration") ?? "{}"
-    try readBins(Settings(text: calibration, named: "ditq.calibration"))
+    let record = try Settings(text: calibration, named: "ditq.calibration")
+    // It goes into the model's JSON as it stands.
+    guard record.json.isStrict else { throw DitqError(.malformed, "ditq.calibration: finite numbers expected, another found") }
+    try readBins(record)
     self.calibration = calibration
   }
 

@@ -1,4 +1,5 @@
-// JSON: a small strict reader (RFC 8259) for headers, configurations and indices. Relies on Platform's error and byte-wise string ==.
+// JSON: a small strict reader (RFC 8259) for headers, configurations and indices, with Python's NaN, Infinity and -Infinity as numbers, which
+// whoever reads such a field has to refuse. Relies on Platform's error and byte-wise string ==.
 // It refuses trailing bytes and commas, ill-formed UTF-8, lone surrogates, numbers beyond Double, a member name given twice, and more
 // than the limits, so that neither the stack nor the memory is at the mercy of a file.
 
@@ -33,6 +34,16 @@ extension JSON {
   var integer: Int? {
     guard let number, number.magnitude < 0x1p53 else { return nil }
     return Int(exactly: number)
+  }
+
+  /// Whether every number in it is one, as RFC 8259 has it.
+  var isStrict: Bool {
+    switch self {
+    case .null, .bool, .string: true
+    case .number(let number): number.isFinite
+    case .array(let values): values.allSatisfy { $0.isStrict }
+    case .object(let members): members.allSatisfy { $0.value.isStrict }
+    }
   }
 
   /// What this is, for errors: "a string expected, an object found".
@@ -77,6 +88,8 @@ private struct Reader {
     case "t": return try word("true", .bool(true))
     case "f": return try word("false", .bool(false))
     case "n": return try word("null", .null)
+    case "N": return try word("NaN", .number(.nan))
+    case "I": return try word("Infinity", .number(.infinity))
     case let scalar? where scalar == "-" || "0"..."9" ~= scalar: return .number(try number())
     default: throw expected("a value")
     }
@@ -229,6 +242,10 @@ extension Reader {
     let start = position
     var decimal = Decimal()
     let isNegative = take("-")
+    if isNegative && next == "I" {
+      _ = try word("Infinity", .null)
+      return -.infinity
+    }
     if !take("0") { try digits { decimal.append($0, isFraction: false) } }
     if take(".") { try digits { decimal.append($0, isFraction: true) } }
     if take("e") || take("E") {
@@ -250,40 +267,5 @@ extension Reader {
       use(UInt64(digit.value - 0x30))
       position += 1
     }
-  }
-}
-
-/// mantissa · 10^exponent. strtod would do, but it follows the host's locale.
-private struct Decimal {
-  private var mantissa: UInt64 = 0
-  var exponent = 0
-
-  /// Digits after the nineteenth are dropped: they weigh less than a fiftieth of half a unit of the double's last place.
-  mutating func append(_ digit: UInt64, isFraction: Bool) {
-    let fits = mantissa < 1_000_000_000_000_000_000
-    if fits { mantissa = mantissa * 10 + digit }
-    if fits == isFraction { exponent += isFraction ? -1 : 1 }
-  }
-
-  /// Scaled as the sum of two doubles, which carries over 100 bits: correctly rounded but for ties closer than that, and for subnormals.
-  var nearestDouble: Double {
-    guard mantissa > 0, exponent > -400 else { return 0 }
-    guard exponent < 400 else { return .infinity }
-    // Away from where the range of doubles ends, for the low part would lose its bits there.
-    let shift = exponent > 0 ? 0x1p-200 : 0x1p200
-    var high = Double(mantissa) * shift
-    var low = Double(Int64(bitPattern: mantissa &- UInt64(Double(mantissa)))) * shift
-    var rest = exponent.magnitude
-    while rest > 0 {
-      var power = 1.0  // powers of ten up to 10²² are doubles
-      for _ in 0..<min(rest, 22) { power *= 10 }
-      rest -= min(rest, 22)
-      let scaled = exponent > 0 ? high * power : high / power
-      let correction =
-        exponent > 0 ? (-scaled).addingProduct(high, power) + low * power : (high.addingProduct(-scaled, power) + low) / power
-      high = scaled + correction
-      low = correction - (high - scaled)
-    }
-    return high / shift
   }
 }

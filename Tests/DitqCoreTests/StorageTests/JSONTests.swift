@@ -51,6 +51,15 @@ struct JSONTests {
     #expect(try json(text).string.map { Array($0.utf8) } == Array(expected.utf8))
   }
 
+  @Test("Python's words for what is no number are read, and are no integers")
+  func notFinite() throws {
+    let value = try json("[NaN, Infinity, -Infinity, {\"a\": -Infinity}]")
+    #expect(value.array?[0].number?.isNaN == true && value.array?[1].number == .infinity && value.array?[2].number == -.infinity)
+    #expect(value.array?.allSatisfy { $0.integer == nil } == true && value.array?[3].member("a")?.number == -.infinity)
+    #expect(!value.isStrict && !(value.array?[3].isStrict ?? true))
+    #expect(try json("[1e308, {\"a\": [0, null, \"NaN\"]}]").isStrict)
+  }
+
   @Test("names are compared as bytes: canonically equivalent names are two names")
   func names() throws {
     let value = try json("{\"e\u{301}\": 1, \"\u{e9}\": 2}")
@@ -65,7 +74,9 @@ struct JSONTests {
       ("{\"a\":1,}", "byte 7: '\"' expected, '}' found"), ("{\"a\":1 x", "JSON at byte 7: ',' or '}' expected, 'x' found"),
       ("[1 2]", "byte 3: ',' or ']' expected, '2' found"), ("{\"a\" 1}", "byte 5: ':' expected, '1' found"),
       ("{a:1}", "'\"' expected, 'a' found"), ("1 1", "byte 2: the end expected, '1' found"), ("nul", "'null' expected, the end found"),
-      ("True", "a value expected, 'T' found"), ("nan", "'null' expected, 'a' found"), ("Infinity", "a value expected"),
+      ("True", "a value expected, 'T' found"), ("nan", "'null' expected, 'a' found"), ("+Infinity", "a value expected"),
+      ("Infinit", "'Infinity' expected, the end found"), ("-Inf", "'Infinity' expected, the end found"),
+      ("-NaN", "a digit expected, 'N' found"), ("NaN0", "the end expected, '0' found"),
       ("'a'", "a value expected"), ("[1}", "',' or ']' expected, '}' found"), ("\"a", "a character or '\"' expected, the end found"),
       ("\"a\nb\"", "byte 2: a character or '\"' expected, byte 10 found"), (#""\x""#, "one of \"\\/bfnrtu expected, 'x' found"),
       (#""\u12g4""#, "a hexadecimal digit expected, 'g' found"), (#""\u12"#, "a hexadecimal digit expected, the end found"),
