@@ -29,6 +29,7 @@ static const char *const samplers[] = {"auto", "ddim", "ddpm", "dpmpp_2m", "flow
 static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
     "  --model PATH         a .ditq, safetensors or .pt file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
+    "  --config JSON        what the file does not say of its model, such as '{\"head_count\": 4}'\n"
     "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
@@ -42,7 +43,7 @@ static const char help_text[] =
     "  -o FILE              where the picture goes (out.png)\n";
 
 typedef struct {
-  const char *model_path, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
+  const char *model_path, *config, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
   uint64_t class_count, seed, steps, threads, count;
   bool grid, list_classes, help;
   ditq_generate_options options;
@@ -114,7 +115,7 @@ static int parse_decimal(const char *option, const char *text, double least, dou
 
 static int parse(job *j, int argc, char **argv) {
   const struct { const char *name; bool *flag; const char **text, **list; double *decimal; uint64_t *whole, least, most; } options[] = {
-      {.name = "--model", .text = &j->model_path}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
+      {.name = "--model", .text = &j->model_path}, {.name = "--config", .text = &j->config}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
       {.name = "--grid", .flag = &j->grid}, {.name = "--list-classes", .flag = &j->list_classes}, {.name = "--help", .flag = &j->help},
       {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->options.guidance_scale},
       {.name = "--eta", .decimal = &j->options.eta},
