@@ -342,7 +342,7 @@ def test_the_shortest_and_the_longest_run_end_in_numbers(model, sampler, most):
 
 @pytest.mark.parametrize("config, status, word", [
     ({"sampler": "ddim", "prediction": "velocity"}, MALFORMED, "epsilon"), ({"sampler": "flow_euler", "prediction": "epsilon"}, MALFORMED, "velocity"),
-    ({"prediction": "v_prediction"}, UNSUPPORTED, "v_prediction"), ({"prediction": 1}, MALFORMED, "prediction"),
+    ({"prediction": "v-prediction"}, UNSUPPORTED, "v_prediction"), ({"prediction": 1}, MALFORMED, "prediction"),
     ({"prediction": "velocity", "noise_timestep": 0.5}, MALFORMED, "noise_timestep"), ({"prediction": "velocity", "timestep_scale": 0}, MALFORMED, "timestep_scale"),
     ({"prediction": "velocity", "timestep_scale": 1e6}, MALFORMED, "timestep_scale"), ({"noise_timestep": 1}, UNSUPPORTED, "noise_timestep"),
     ({"sampler": "dpmpp_2s"}, UNSUPPORTED, '"ddim" or "ddpm" or "dpmpp_2m" or "flow_euler"'),

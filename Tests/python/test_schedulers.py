@@ -128,7 +128,7 @@ def test_what_a_scheduler_would_do_otherwise_is_refused_by_name(kind, config, st
 )
 def test_steps_that_lead_out_of_the_training_are_refused(config, steps, parts, tmp_path):
     with opened(tmp_path, {"class": DDIM, "config": config}) as model, model.session() as session:
-        for call in (lambda: session.denoise([3], [5], steps=steps), lambda: model.quantize(calibration_total_steps=steps, activation_mode=ditq.ACTIVATION_STATIC), lambda: Report(model, model, steps=steps)):
+        for call in (lambda: session.denoise([3], [5], steps=steps), lambda: model.quantize(calibration_total_steps=steps, activation_mode=1), lambda: Report(model, model, steps=steps)):
             with pytest.raises(ditq.DitqFailure) as caught:
                 call()
             assert caught.value.status == INVALID_ARGUMENT and all(part in str(caught.value) for part in parts), str(caught.value)

@@ -2,8 +2,8 @@
 //
 //   ditq.config   a JSON object of the fields below; what is missing is looked for elsewhere (Model/ModelFacts.swift), and other fields
 //                 (training, license, …) inform people
-//   ditq.format   of .ditq files: the version of their format: "3" where the label table has no row of "no class", or sampling is unlike that of
-//                 most models (Model/SamplingFields.swift), else "2" where layers of the decoder are packed, else "1"
+//   ditq.format   of .ditq files: the version of their format: "3" where the label table has no row of "no class", or sampling one of
+//                 the fields of Model/SamplingFields.swift, else "2" where layers of the decoder are packed, else "1"
 //   ditq.packing  the layout of packed layers, now "panels-32"
 //   ditq.layers   a JSON object of the packed layers, {"blocks.0.attn.qkv": {"bits": 4, "group": 128, "activation_bits": 8}, …}: 4 or 8 bits;
 //                 inputs that share a scale, 0 = the whole row, the last group having what is left; 8, or 32 where activations stay floats
@@ -22,8 +22,10 @@
 //   pixel_space   whether what is denoised is the image itself
 //   class_count, null_class: how many classes there are, and whether the label table has a row of "no class" behind theirs
 //   class_names   an array of strings
-//   prediction ("epsilon", "v_prediction", "sample", "velocity"), sampler, train_steps, beta_start, beta_end, and where the prediction is "velocity" noise_timestep
-//                 (0 or 1: t of pure noise) and timestep_scale (the network is told t times this); and those of Model/SamplingFields.swift
+//   prediction ("epsilon", "v_prediction", "sample", "velocity"), sampler, train_steps, beta_start, beta_end, and where the prediction is
+//                 "velocity" noise_timestep (0 or 1: t of pure noise) and timestep_scale (the network is told t times this)
+//   beta_schedule ("linear", "scaled_linear", "squaredcos_cap_v2"), trained_betas, rescale_betas_zero_snr, set_alpha_to_one, timestep_spacing
+//                 ("leading", "trailing", "linspace"), steps_offset, clip_sample_range, variance_type ("fixed_small", "fixed_large")
 //   steps, guidance_scale: for people; generating has its own
 //   decoder       the configuration of the decoder whose tensors stand under "vae."
 //
@@ -68,7 +70,7 @@ struct RecordedConfig {
     // A file has nothing that a version brought which its contents do not need.
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
     let hasNullClass = try config?.bool("null_class", default: true) ?? true
-    let isUnusual = try config.map { config throws(DitqError) in try SamplingSettings(config).isUnusual } ?? false
+    let isUnusual = try config.map { settings throws(DitqError) in try SamplingSettings(settings).isUnusual } ?? false
     try requireKnown(number, RecordedConfig.version(hasDecoder: hasDecoder, isUnusual: isUnusual || !hasNullClass))
     let calibration = tensors.metadataValue("ditq.calibration") ?? "{}"
     let record = try Settings(text: calibration, named: "ditq.calibration")

@@ -108,8 +108,8 @@ extension Model {
     for number in [s.betaStart, s.betaEnd, s.noiseTimestep, s.timestepScale] {
       withUnsafeBytes(of: number.bitPattern.littleEndian) { hash.update($0) }
     }
-    // Nothing, as in records of older libraries, for most models.
     if !c.hasNullClass { withUnsafeBytes(of: UInt64(1).littleEndian) { hash.update($0) } }
+    // Nothing, as in records of older libraries, for most models.
     var unusual = s.unusualFields + (s.predictsAnother ? s.prediction.name : "")
     unusual.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
     return hash.words()
