@@ -1,7 +1,9 @@
-/* A .ditq file, by the copying open: a reader that serves the input; and what opens is saved, opened again and the same. */
+/* A .ditq file, by the copying open: a reader that serves the input; and what opens is saved, opened again and the same. Sizes are
+   mutated everywhere at once, see shapes.h. */
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "shapes.h"
 
 static int32_t serve(void *context, uint64_t offset, void *buffer, size_t count) {
   const input *from = context;

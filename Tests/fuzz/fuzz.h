@@ -50,7 +50,39 @@ static inline ditq_model *open_model(const char *path, int32_t heads) {
   return model;
 }
 
-/* Everything that a model answers, and one step of it where that is small. */
+/* Host memory of exactly so many elements, so that one read or written behind it is found. */
+static inline float *values(size_t count) {
+  float *made = malloc(count * sizeof *made);
+  for (size_t i = 0; i < count; i++) made[i] = (float)(int8_t)(i * 37) / 64;
+  return made;
+}
+
+/* What a session makes: a prediction, latents, pictures of latents and of noise. */
+static inline void run(ditq_model *model, const ditq_model_info *info) {
+  ditq_session_options options = {.struct_size = sizeof options, .threads = 1};
+  ditq_session *session = NULL;
+  if (!ok(ditq_session_create(model, &options, &session, &error))) return;
+  ditq_generate_options generate;
+  ditq_generate_options_init(&generate);
+  generate.steps = 1;
+  int32_t label = 0;
+  uint64_t seed = 1;
+  float timestep = 7;
+  size_t count = (size_t)info->latent_channels * (size_t)info->latent_height * (size_t)info->latent_width;
+  size_t pixel_count = (size_t)info->image_channels * (size_t)info->image_height * (size_t)info->image_width;
+  float *latents = values(count), *predicted = values(2 * count);
+  ok(ditq_predict(session, latents, &timestep, &label, 1, predicted, 2 * count * sizeof *predicted, &error));
+  if (pixel_count && info->image_height <= 64) {
+    uint8_t *pixels = malloc(pixel_count);
+    ok(ditq_decode(session, latents, 1, pixels, pixel_count, &error));
+    ok(ditq_generate(session, &label, &seed, 1, &generate, pixels, pixel_count, &error));
+    free(pixels);
+  } else ok(ditq_denoise(session, &label, &seed, 1, &generate, latents, count * sizeof *latents, &error));
+  free(latents), free(predicted);
+  ditq_session_destroy(session);
+}
+
+/* Everything that a model answers, and where that is small one step of it and of what it becomes in 8 bits, its decoder too. */
 static inline void use(ditq_model *model) {
   start();
   ditq_model_info info = {.struct_size = sizeof info};
@@ -69,25 +101,16 @@ static inline void use(ditq_model *model) {
   ditq_session_options options = {.struct_size = sizeof options, .threads = 1};
   size_t size = 0;
   if (!ok(ditq_session_memory(model, &options, &size, &error)) || size > 16 << 20 || info.macs_per_forward > 4 << 20) return;
-  ditq_session *session = NULL;
-  if (!ok(ditq_session_create(model, &options, &session, &error))) return;
-  ditq_generate_options generate;
-  ditq_generate_options_init(&generate);
-  generate.steps = 1;
-  label = 0;
-  uint64_t seed = 1;
-  size_t count = (size_t)info.latent_channels * (size_t)info.latent_height * (size_t)info.latent_width;
-  size_t pixel_count = (size_t)info.image_channels * (size_t)info.image_height * (size_t)info.image_width;
-  if (info.has_decoder && info.image_height <= 64) {
-    uint8_t *pixels = malloc(pixel_count);
-    ok(ditq_generate(session, &label, &seed, 1, &generate, pixels, pixel_count, &error));
-    free(pixels);
-  } else {
-    float *latents = malloc(count * sizeof *latents);
-    ok(ditq_denoise(session, &label, &seed, 1, &generate, latents, count * sizeof *latents, &error));
-    free(latents);
-  }
-  ditq_session_destroy(session);
+  run(model, &info);
+  const ditq_layer_rule rule = {.struct_size = sizeof rule, .weight_bits = 8, .pattern = "vae.*"};
+  ditq_quantize_options quantize;
+  ditq_quantize_options_init(&quantize);
+  quantize.threads = 1, quantize.weight_method = DITQ_WEIGHT_ROUND; /* second moments of a decoder take most of a second here */
+  if (info.has_decoder) quantize.rules = &rule, quantize.rule_count = 1;
+  ditq_model *quantized = NULL;
+  if (!ok(ditq_quantize(model, &quantize, &quantized, &error))) return;
+  run(quantized, &info);
+  ditq_model_close(quantized);
 }
 
 /* Opens bytes as a file, from memory of exactly their size, and uses what opens. */

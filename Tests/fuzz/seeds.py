@@ -37,16 +37,16 @@ def linear(name, outputs, inputs):
     return {f"{name}.weight": half(outputs, inputs), f"{name}.bias": half(outputs)}
 
 
-def official():
+def official(hidden=HIDDEN, mlp=MLP, tokens=TOKENS, classes=CLASSES, channels=CHANNELS):
     block = "blocks.0."
-    tensors = {"x_embedder.proj.weight": half(HIDDEN, CHANNELS, PATCH, PATCH), "x_embedder.proj.bias": half(HIDDEN), "pos_embed": half(1, TOKENS, HIDDEN)}
-    tensors |= linear("t_embedder.mlp.0", HIDDEN, 256) | linear("t_embedder.mlp.2", HIDDEN, HIDDEN) | {"y_embedder.embedding_table.weight": half(CLASSES + 1, HIDDEN)}
-    tensors |= linear(block + "adaLN_modulation.1", 6 * HIDDEN, HIDDEN) | linear(block + "attn.qkv", 3 * HIDDEN, HIDDEN) | linear(block + "attn.proj", HIDDEN, HIDDEN)
-    tensors |= linear(block + "mlp.fc1", MLP, HIDDEN) | linear(block + "mlp.fc2", HIDDEN, MLP)
-    return tensors | linear("final_layer.adaLN_modulation.1", 2 * HIDDEN, HIDDEN) | linear("final_layer.linear", 2 * CHANNELS * PATCH * PATCH, HIDDEN)
+    tensors = {"x_embedder.proj.weight": half(hidden, channels, PATCH, PATCH), "x_embedder.proj.bias": half(hidden), "pos_embed": half(1, tokens, hidden)}
+    tensors |= linear("t_embedder.mlp.0", hidden, 256) | linear("t_embedder.mlp.2", hidden, hidden) | {"y_embedder.embedding_table.weight": half(classes + 1, hidden)}
+    tensors |= linear(block + "adaLN_modulation.1", 6 * hidden, hidden) | linear(block + "attn.qkv", 3 * hidden, hidden) | linear(block + "attn.proj", hidden, hidden)
+    tensors |= linear(block + "mlp.fc1", mlp, hidden) | linear(block + "mlp.fc2", hidden, mlp)
+    return tensors | linear("final_layer.adaLN_modulation.1", 2 * hidden, hidden) | linear("final_layer.linear", 2 * channels * PATCH * PATCH, hidden)
 
 
-def decoder():
+def decoder(latents=CHANNELS, far=8, near=4):
     """The tensors of VAE: channels 8, then 4."""
     def conv(name, outputs, inputs, size=3):
         return {f"{name}.weight": half(outputs, inputs, size, size), f"{name}.bias": half(outputs)}
@@ -59,13 +59,13 @@ def decoder():
         return made if inputs == outputs else made | conv(name + "conv_shortcut", outputs, inputs, 1)
 
     middle = "decoder.mid_block."
-    tensors = conv("post_quant_conv", CHANNELS, CHANNELS, 1) | conv("decoder.conv_in", 8, CHANNELS) | resnet(middle + "resnets.0.", 8, 8) | resnet(middle + "resnets.1.", 8, 8)
-    tensors |= norm(middle + "attentions.0.group_norm", 8)
+    tensors = conv("post_quant_conv", latents, latents, 1) | conv("decoder.conv_in", far, latents) | resnet(middle + "resnets.0.", far, far) | resnet(middle + "resnets.1.", far, far)
+    tensors |= norm(middle + "attentions.0.group_norm", far)
     for part in ("to_q", "to_k", "to_v", "to_out.0"):
-        tensors |= linear(f"{middle}attentions.0.{part}", 8, 8)
+        tensors |= linear(f"{middle}attentions.0.{part}", far, far)
     up = "decoder.up_blocks."
-    tensors |= resnet(up + "0.resnets.0.", 8, 8) | resnet(up + "0.resnets.1.", 8, 8) | conv(up + "0.upsamplers.0.conv", 8, 8)
-    return tensors | resnet(up + "1.resnets.0.", 8, 4) | resnet(up + "1.resnets.1.", 4, 4) | norm("decoder.conv_norm_out", 4) | conv("decoder.conv_out", 3, 4)
+    tensors |= resnet(up + "0.resnets.0.", far, far) | resnet(up + "0.resnets.1.", far, far) | conv(up + "0.upsamplers.0.conv", far, far)
+    return tensors | resnet(up + "1.resnets.0.", far, near) | resnet(up + "1.resnets.1.", near, near) | norm("decoder.conv_norm_out", near) | conv("decoder.conv_out", 3, near)
 
 
 def diffusers(tensors):
@@ -86,6 +86,12 @@ def diffusers(tensors):
 def write(path, data):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data if isinstance(data, bytes) else (data if isinstance(data, str) else json.dumps(data)).encode())
+
+
+def joined(sizes, decoders, config):
+    """The header alone of a file with a decoder, its sizes all different, so that shapes.h changes one at a time: the target has the data."""
+    tensors = official(**sizes) | {"vae." + name: tensor for name, tensor in decoder(**decoders).items()}
+    return safetensors_io.join(safetensors_io.header_of(tensors, {"ditq.config": json.dumps(config)}), b"")
 
 
 def stripped(path):
@@ -158,6 +164,9 @@ def main(folder):
     write(corpus / "calls/compare", COMPARED)
     for number in range(12):
         write(corpus / f"calls/bytes{number}", RANDOM.bytes(160))
+    sizes = dict(hidden=44, mlp=52, tokens=9, classes=16, channels=7)
+    vae_of_seven = VAE | {"latent_channels": 7, "block_out_channels": [12, 20]}
+    write(corpus / "safetensors/decoder", joined(sizes, dict(latents=7, far=20, near=12), {"head_count": 2, "pixel_space": False, "decoder": vae_of_seven}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ trap 'rm -rf "$fresh"' EXIT
 export ASAN_OPTIONS=allocator_may_return_null=1:malloc_context_size=3:quarantine_size_mb=64 UBSAN_OPTIONS=print_stacktrace=1
 
 build_target() {
-  [ $build/fuzz/"$1" -nt $build/libditq.a ] && [ $build/fuzz/"$1" -nt Tests/fuzz/"$1".c ] && [ $build/fuzz/"$1" -nt Tests/fuzz/fuzz.h ] && return
+  [ $build/fuzz/"$1" -nt $build/libditq.a ] && [ $build/fuzz/"$1" -nt Tests/fuzz/"$1".c ] && [ $build/fuzz/"$1" -nt Tests/fuzz/fuzz.h ] && [ $build/fuzz/"$1" -nt Tests/fuzz/shapes.h ] && return
   "$clang" -std=c11 -D_GNU_SOURCE -g -O1 -fuse-ld=lld -Wall -Wextra -Werror -Wno-unused-function -Wno-nullability-completeness \
     -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Iinclude -DMODELS="\"$PWD/Tests/fuzz/models\"" \
     Tests/fuzz/"$1".c -Wl,--whole-archive $build/libditq.a -Wl,--no-whole-archive -lpng -lm -lpthread -o $build/fuzz/"$1"
