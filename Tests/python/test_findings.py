@@ -122,7 +122,9 @@ def test_any_number_of_names_is_read_in_time(tmp_path):
     layers = {f"blocks.0.mlp.fc{index:07}": {"bits": 8, "group": 0, "activation_bits": 8} for index in range(200_000)}
     metadata = {"ditq.config": json.dumps({"head_count": 1}), "ditq.format": "1", "ditq.packing": "panels-32", "ditq.layers": json.dumps(layers)}
     write_sparse(tmp_path / "layers.ditq", transformer(channels=3, depth=1024), metadata)
-    with ditq.Model(tmp_path / "layers.ditq") as model:
+    not_opened(tmp_path / "layers.ditq", ditq.UNSUPPORTED, "ditq.layers", "blocks.0.mlp.fc0000000")  # there are none of these
+    write_sparse(tmp_path / "deep.ditq", transformer(channels=3, depth=1024), metadata | {"ditq.layers": "{}"})
+    with ditq.Model(tmp_path / "deep.ditq") as model:
         assert model.info.depth == 1024
     shapes = transformer(channels=3)
     names = ["z" * 300 + f"{index:06}" for index in range(20_000)]

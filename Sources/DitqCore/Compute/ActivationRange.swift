@@ -13,6 +13,9 @@ struct ActivationRange {
     zero = scale > 0 ? (-low / scale).rounded(.toNearestOrEven) : 0
   }
 
+  /// As a file has it, to be checked: see PackedConditions.swift.
+  init(unchecked scale: Float, _ zero: Float) { (self.scale, self.zero) = (scale, zero) }
+
   /// nil where these cannot be a range's.
   init?(scale: Float, zero: Float) {
     guard scale.isFinite && scale >= 0 && zero >= 0 && zero <= 255 && zero.rounded() == zero else { return nil }

@@ -38,6 +38,8 @@ extension DiTBlock {
 struct TimestepBins {
   var timesteps: [Float] = [0]
 
+  var isValid: Bool { (1...1000).contains(timesteps.count) && timesteps.allSatisfy { $0.isFinite } }
+
   func number(of timestep: Float) -> Int {
     var best = 0
     for (index, candidate) in timesteps.enumerated()

@@ -48,7 +48,7 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
   let headCount = try settings.integer("num_attention_heads", in: Limit.heads)
   let headSize = try settings.integer("attention_head_dim", in: Limit.headSize)
   let channels = try settings.integer("in_channels", in: Limit.channels)
-  let epsilon = try settings.number("norm_eps", above: 0, below: 1, default: 1e-5)
+  let epsilon = try settings.float("norm_eps", above: 0, below: 1, default: 1e-5)
   let compatibility = options.compatibility ?? .diffusers
   return DiTConfig(
     compatibility: compatibility, hiddenSize: headCount * headSize, depth: try settings.integer("num_layers", in: Limit.depth),
@@ -56,7 +56,7 @@ private func transformerConfig(_ settings: Settings, _ options: OpenOptions) thr
     outputChannels: try settings.integer("out_channels", in: 1...2048, default: channels),
     latentSize: try settings.integer("sample_size", in: Limit.latentSize), mlpSize: 4 * headCount * headSize,
     classCount: try settings.integer("num_embeds_ada_norm", in: Limit.classes),
-    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : Float(epsilon), isPixelSpace: false)
+    secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : epsilon, isPixelSpace: false)
 }
 
 func vaeConfig(_ settings: Settings) throws(DitqError) -> VAEConfig {

@@ -1,4 +1,5 @@
-// What has to be so of a model whatever it was made of: that its parts, each right by itself, are of one another's sizes. Every model is made
+// What has to be so of a model whatever it was made of: that its parts, each right by itself, are of one another's sizes, and packed
+// numbers what they may be. Every model is made
 // by way of this check, whichever reader or pipeline has its parts; what stands behind it (sessions, decoding, saving) relies on it. Refuses
 // what disagrees, naming both sides.
 
@@ -48,8 +49,13 @@ extension DiTWeights {
     try require("x_embedder.proj", [width, config.patchInputs], [patches.outputs, patches.inputs])
     try require("final_layer.adaLN_modulation.1", [2 * width, width], [modulation.outputs, modulation.inputs])
     try require("final_layer.linear", [config.patchOutputs, width], [last.outputs, last.inputs])
+    guard bins.isValid else { throw DitqError(.malformed, "bins: 1 to 1000 timesteps expected, others found") }
     for number in 0..<linearCount {
-      if let ranges = self[number].ranges, ranges.count != bins.timesteps.count {
+      let linear = self[number]
+      try checkMemory()
+      try linear.integers?.check(name(ofLinear: number))
+      try linear.checkInputs(name(ofLinear: number))
+      if let ranges = linear.ranges, ranges.count != bins.timesteps.count {
         try require(name(ofLinear: number) + ".input_ranges", [bins.timesteps.count, 2], [ranges.count, 2])
       }
     }
@@ -76,6 +82,7 @@ extension VAEDecoder {
         .malformed, "decoder", expected: "\(latentChannels) channels of latents and 1 or 3 of an image",
         found: "\(first.inputs) and \(last.outputs)")
     }
+    for layer in convolutions { try layer.convolution.integers?.check(RecordedConfig.decoderPrefix + layer.name) }
     let tokens = latentSize * latentSize
     guard Limit.decoderTokens.contains(tokens) else {
       throw DitqError(.unsupported, "decoder: tokens", expected: "1 to " + String(Limit.decoderTokens.upperBound), found: String(tokens))

@@ -26,7 +26,9 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = ni
   let classNames = try ClassNames(names, classCount: max(0, config.classCount))
   let sampling = try SamplingSettings(settings)
   let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
-  let transformer = try LoadedTransformer(own, config, .official, recorded.packed, options.allocator)
+  // Where there is no decoder, its layers are ones that the file does not have.
+  let layers = settings.value("decoder") == nil ? recorded.packed : try recorded.packed.part(without: RecordedConfig.decoderPrefix)
+  let transformer = try LoadedTransformer(own, config, .official, layers, options.allocator)
   if settings.value("latent_size") == nil && !recorded.isPacked {
     let table = PositionTable(values: transformer.weights.positions, width: config.hiddenSize, tokens: config.tokenCount)
     if try !table.isComputed() { facts.add("latent_size", .number(Double(config.latentSize)), from: .assumption, named: "assumption") }
@@ -46,7 +48,7 @@ extension DiTConfig {
   fileprivate init(_ sizes: TensorSizes, _ settings: Settings) throws(DitqError) {
     let (classes, hasNullClass) = try labelTable(rows: sizes.labelRows, settings)
     let compatibility = try settings.compatibility() ?? .official
-    let epsilon = Float(try settings.number("norm_eps", above: 0, below: 1, default: 1e-5))
+    let epsilon = try settings.float("norm_eps", above: 0, below: 1, default: 1e-5)
     self.init(
       compatibility: compatibility, hiddenSize: sizes.hiddenSize, depth: sizes.depth,
       headCount: try heads(settings, hidden: sizes.hiddenSize), patchSize: sizes.patchSize, channels: sizes.channels,

@@ -11,7 +11,7 @@ extension ModelFacts {
     if config.compatibility == .official {
       config.secondNormEpsilon = DiTConfig.normEpsilon
     } else if settings.value("norm_eps") != nil {
-      config.secondNormEpsilon = Float(try settings.number("norm_eps", above: 0, below: 1, default: 1e-5))
+      config.secondNormEpsilon = try settings.float("norm_eps", above: 0, below: 1, default: 1e-5)
     }
     if settings.value("class_names") != nil { names = try classNames(settings) }
     var all = self

@@ -5,13 +5,27 @@ struct PackedLayers {
   let layers: [PackedLayer]
   private let names: NameIndex
   var bins = TimestepBins()
+  var isOfQuantizedModel = false
 
   /// None.
   init() { (layers, names) = ([], NameIndex()) }
 
   init(_ layers: [PackedLayer]) throws(DitqError) { (self.layers, names) = (layers, try NameIndex(layers.mapped { $0.name })) }
 
-  func find(_ name: String) -> PackedLayer? { names.find(name).map { layers[$0] } }
+  func index(of name: String) -> Int? { names.find(name) }
+
+  /// Whether a layer may have factors of its inputs: those of blocks that balance is for, in a quantized model. Those of other layers would be
+  /// dropped or ignored in silence.
+  func mayBalance(_ name: String) -> Bool {
+    isOfQuantizedModel && name.starts(withBytesOf: "blocks.") && !name.ends(withBytesOf: ".adaLN_modulation.1")
+  }
+
+  /// Those whose names do not begin with a prefix.
+  func part(without prefix: String) throws(DitqError) -> PackedLayers {
+    var rest = try PackedLayers(layers.kept { !$0.name.starts(withBytesOf: prefix) })
+    (rest.bins, rest.isOfQuantizedModel) = (bins, isOfQuantizedModel)
+    return rest
+  }
 
   /// Those whose names begin with a prefix, under the rest of their names.
   func part(under prefix: String) throws(DitqError) -> PackedLayers {

@@ -13,11 +13,14 @@ struct ParameterLoader {
   private(set) var arena: Arena
   /// By index into `tensors.tensors`: asked for.
   private var used: [Bool]
+  /// By index into `packed.layers`.
+  private var usedLayers: [Bool]
 
   private init(_ tensors: TensorCollection, _ packed: PackedLayers, _ arena: Arena, isMeasuring: Bool) throws(DitqError) {
     (self.tensors, self.packed, self.arena, self.isMeasuring) = (tensors, packed, arena, isMeasuring)
     kernels = try InstructionSet.best(limit: 0).kernels
     used = [Bool](repeating: false, count: tensors.tensors.count)
+    usedLayers = [Bool](repeating: false, count: packed.layers.count)
   }
 
   /// Runs `body` twice and answers with what the second run loaded and the memory it stands in. Layers of `packed` are integers.
@@ -67,8 +70,10 @@ struct ParameterLoader {
   }
 
   /// A linear layer: `weight` and `bias` of each name.
-  mutating func linear(_ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil) throws(DitqError) -> Linear {
-    let layer = packed.find(names[0])
+  mutating func linear(
+    _ names: [String], outputs: Int, inputs: Int, shape tail: [Int]? = nil, mayBePacked: Bool = true
+  ) throws(DitqError) -> Linear {
+    let layer = mayBePacked ? packedLayer(names[0]) : nil
     let weights: Linear.Weights
     if let layer {
       weights = .integers(try integers(layer, outputs: outputs, inputs: inputs))
@@ -84,7 +89,7 @@ struct ParameterLoader {
     var result = Linear(weights: weights, outputs: outputs, inputs: inputs, bias: bias)
     result.activations = try layer.map { layer throws(DitqError) in try activations(layer) } ?? .floats
     let factors = names[0] + ".input_factors"
-    if contains(factors) { result.inputFactors = try finiteFloats(factors, shape: [inputs]) }
+    if packed.mayBalance(names[0]) && contains(factors) { result.inputFactors = try floats(factors, shape: [inputs]) }
     return result
   }
 
@@ -95,16 +100,17 @@ struct ParameterLoader {
     guard contains(name) else { return .ownRange }
     let pairs = try floats(name, shape: [bins, 2])
     let ranges = arena.reserve(ActivationRange.self, bins)
-    guard !isMeasuring else { return .ranges(UnsafeBufferPointer(start: ranges, count: bins)) }
-    for bin in 0..<bins {
-      let (scale, zero) = (pairs[2 * bin], pairs[2 * bin + 1])
-      guard let range = ActivationRange(scale: scale, zero: zero) else {
-        throw DitqError(
-          .malformed, "\(name): a finite scale of at least 0 and a zero point from 0 to 255 expected, \(scale) and \(zero) found")
-      }
-      (ranges + bin).initialize(to: range)
+    if !isMeasuring {
+      for bin in 0..<bins { (ranges + bin).initialize(to: ActivationRange(unchecked: pairs[2 * bin], pairs[2 * bin + 1])) }
     }
     return .ranges(UnsafeBufferPointer(start: ranges, count: bins))
+  }
+
+  /// How a layer is packed; nil where it is in float.
+  private mutating func packedLayer(_ name: String) -> PackedLayer? {
+    guard let index = packed.index(of: name) else { return nil }
+    usedLayers[index] = true
+    return packed.layers[index]
   }
 
   /// A packed layer, used where it stands: NAME.weight, .weight.scales, .weight.sums, and of 4 bits .weight.zeros.
@@ -118,36 +124,7 @@ struct ParameterLoader {
     let scales = try packedTensor(name + ".scales", "F32", scaleShape)
     let zeros = layer.bits == 4 ? try packedTensor(name + ".zeros", "U8", scaleShape) : numbers
     let sums = try packedTensor(name + ".sums", "F32", [panels, panelColumns])
-    for tensor in [scales, sums] { try requireFinite(tensor) }
-    try requireNotNegative(scales)
-    if layer.bits == 4 { try requireNibbles(zeros) }
     return expected.standing(numbers: numbers.start, scales: scales.start, zeros: zeros.start, sums: sums.start)
-  }
-
-  /// Kernels rely on 4-bit weights being small: see CKernels.h.
-  private func requireNibbles(_ tensor: Tensor) throws(DitqError) {
-    for index in 0..<tensor.elementCount where tensor.start.load(fromByteOffset: index, as: UInt8.self) > 15 {
-      let found = tensor.start.load(fromByteOffset: index, as: UInt8.self)
-      throw DitqError(.malformed, "\(tensor.name): zero points from 0 to 15 expected, \(found) found at \(index)")
-    }
-  }
-
-  /// 0 is the scale of weights that are all 0.
-  private func requireNotNegative(_ tensor: Tensor) throws(DitqError) {
-    for index in 0..<tensor.elementCount where (tensor.start + index * 4).loadUnaligned(as: Float.self) < 0 {
-      throw DitqError(.malformed, "\(tensor.name): scales of at least 0 expected, a negative one found at \(index)")
-    }
-  }
-
-  private func requireFinite(_ tensor: Tensor) throws(DitqError) {
-    for index in 0..<tensor.elementCount where !(tensor.start + index * 4).loadUnaligned(as: Float.self).isFinite {
-      throw DitqError(.malformed, "\(tensor.name): element \(index) is not finite")
-    }
-  }
-
-  private mutating func finiteFloats(_ name: String, shape: [Int]) throws(DitqError) -> UnsafePointer<Float> {
-    try requireFinite(try tensors.require(name, dtype: "F32", shape: shape))
-    return try floats(name, shape: shape)
   }
 
   private mutating func packedTensor(_ name: String, _ dtype: String, _ shape: [Int]) throws(DitqError) -> Tensor {
@@ -159,7 +136,7 @@ struct ParameterLoader {
   /// A convolution [outputs, inputs, size, size], packed in the order of the taps that the driver uses; or one of integers in the same order.
   mutating func convolution(_ name: String, outputs: Int, inputs: Int, size: Int) throws(DitqError) -> Convolution {
     let depth = inputs * size * size
-    if let layer = packed.find(name) {
+    if let layer = packedLayer(name) {
       guard layer.bits == 8 && layer.group == 0 && layer.activationBits == 8 && inputs % 4 == 0 && size == 3 else {
         throw DitqError(
           .unsupported,
@@ -217,12 +194,16 @@ struct ParameterLoader {
     }
   }
 
-  /// Refuses the file where it holds tensors that were not asked for, are no counters and whose names begin with none of `ignored`.
+  /// Refuses the file where it holds tensors that were not asked for, are no counters and whose names begin with none of `ignored`, or says how
+  /// layers are packed that there are not.
   func requireAllUsed(ignoring ignored: [String] = []) throws(DitqError) {
     for (index, tensor) in tensors.tensors.enumerated() where !used[index] {
       guard tensor.isCounter || ignored.contains(where: { tensor.name.starts(withBytesOf: $0) }) else {
         throw DitqError(.unsupported, "\(tensor.name): a tensor that this architecture does not have")
       }
+    }
+    if let index = usedLayers.firstIndex(of: false) {
+      throw DitqError(.unsupported, "ditq.layers: \(packed.layers[index].name): a layer that this architecture does not have packed")
     }
   }
 

@@ -67,6 +67,7 @@ struct RecordedConfig {
       try layers.add(try PackedLayer(name: member.name, Settings(member.value, named: "ditq.layers: \(member.name)")))
     }
     packed = try PackedLayers(layers)
+    packed.isOfQuantizedModel = true
     // A file has nothing that a version brought which its contents do not need.
     let hasDecoder = packed.layers.contains { $0.name.starts(withBytesOf: RecordedConfig.decoderPrefix) }
     let hasNullClass = try config?.bool("null_class", default: true) ?? true
@@ -92,8 +93,7 @@ struct RecordedConfig {
   private mutating func readBins(_ settings: Settings) throws(DitqError) {
     guard let bins = settings.value("bins") else { return }
     let timesteps = (bins.array ?? []).compactMap { $0.number.map { Float($0) } }
-    guard !timesteps.isEmpty && timesteps.count == bins.array?.count && timesteps.count <= 1000, timesteps.allSatisfy({ $0.isFinite })
-    else {
+    guard timesteps.count == bins.array?.count && TimestepBins(timesteps: timesteps).isValid else {
       throw settings.wrong("bins", "an array of 1 to 1000 timesteps", bins, .malformed)
     }
     packed.bins.timesteps = timesteps

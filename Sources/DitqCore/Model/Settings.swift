@@ -90,6 +90,15 @@ struct Settings {
     return number
   }
 
+  /// The same of what is kept as a Float, which has to be between the bounds then too: 1e-50 is 0.
+  func float(_ field: String, above lower: Float, below upper: Float, default missing: Float) throws(DitqError) -> Float {
+    let number = Float(try number(field, above: Double(lower), below: Double(upper), default: Double(missing)))
+    guard number > lower && number < upper else {
+      throw wrong(field, "a number between \(lower) and \(upper) that a float holds", value(field), .malformed)
+    }
+    return number
+  }
+
   func bool(_ field: String, default missing: Bool) throws(DitqError) -> Bool {
     guard let value = value(field) else { return missing }
     guard let bool = value.bool else { throw wrong(field, "true or false", value, .malformed) }

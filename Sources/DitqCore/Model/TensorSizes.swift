@@ -53,7 +53,7 @@ struct TensorSizes {
   private static func patchShape(
     _ tensors: TensorCollection, _ packed: PackedLayers, _ settings: Settings
   ) throws(DitqError) -> [Int] {
-    guard packed.find("x_embedder.proj") != nil else { return try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape }
+    guard packed.index(of: "x_embedder.proj") != nil else { return try tensors.requireAnyShape("x_embedder.proj.weight", rank: 4).shape }
     let size = try settings.integer("patch_size", in: Limit.patchSize)
     return [
       try tensors.requireAnyShape("x_embedder.proj.bias", rank: 1).shape[0], try settings.integer("latent_channels", in: Limit.channels),

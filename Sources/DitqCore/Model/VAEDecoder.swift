@@ -167,7 +167,7 @@ extension VAEAttention {
     norm = try GroupNorm(&loader, name + "group_norm", channels, config)
     let isOld = loader.contains(name + "query.weight")
     let parts = (isOld ? ["query", "key", "value"] : ["to_q", "to_k", "to_v"]).map { name + $0 }
-    qkv = try loader.linear(parts, outputs: 3 * channels, inputs: channels)
-    out = try loader.linear([name + (isOld ? "proj_attn" : "to_out.0")], outputs: channels, inputs: channels)
+    qkv = try loader.linear(parts, outputs: 3 * channels, inputs: channels, mayBePacked: false)
+    out = try loader.linear([name + (isOld ? "proj_attn" : "to_out.0")], outputs: channels, inputs: channels, mayBePacked: false)
   }
 }

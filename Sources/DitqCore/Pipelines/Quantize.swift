@@ -205,7 +205,11 @@ final class Quantizer {
       ranges = (0..<observer.bins).map { observer.range($0, options.observer, factors) }
     }
     let spreading = try observation.moments.map { moments throws(DitqError) in
-      try ErrorSpreading(moments.values, inputs: moments.inputs, factors: factors, pool)
+      do throws(DitqError) {
+        return try ErrorSpreading(moments.values, inputs: moments.inputs, factors: factors, pool)
+      } catch {
+        throw error.said(of: layers[number].name)
+      }
     }
     let (linear, block) = try quantizedLayer(layers[number], plan, foldings[number], ranges, spreading, pool, kernels)
     replace(number, (linear, block))

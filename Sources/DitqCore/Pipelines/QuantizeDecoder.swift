@@ -45,7 +45,11 @@ extension Quantizer {
     try moments?.run(source.config, decoder)
     for (index, number) in decoderPlan.enumerated() {
       try checkMemory()
-      let spreading = try moments?.spreading(index, pool)
+      let spreading = try moments.map { moments throws(DitqError) in
+        do throws(DitqError) { return try moments.spreading(index, pool) } catch {
+          throw error.said(of: LayerRule.decoderPrefix + decoder.convolutions[number].name)
+        }
+      }
       decoder.convolutions[number].convolution = try quantized(decoder.convolutions[number], method, spreading)
       try progress(layers.count + index + 1, layers.count + decoderPlan.count)
     }

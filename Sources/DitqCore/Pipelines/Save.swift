@@ -35,6 +35,8 @@ extension Model {
       ("ditq.version", libraryVersion), ("ditq.config", try recordedJSON()), ("ditq.layers", try packedLayersJSON()),
       ("ditq.calibration", calibration ?? "{}"),
     ]
+    // What the reader would refuse is not written.
+    _ = try RecordedConfig(TensorCollection([], metadata: metadata, in: []))
     try checksums.add("\"\(RecordedConfig.metadata)\": \"\(checksum(of: metadata))\"}")
     metadata.append((RecordedConfig.checksums, try checksums.text()))
     try writeSafetensors(tensors, metadata: metadata, to: path)

@@ -64,6 +64,9 @@ private struct InputGroup {
       for j in i..<inputs { row[last - j] = Double(moments[j * inputs + i]) * factor * Double(factors?[j] ?? 1) }
       trace += row[last - i]
     }
+    guard trace.isFinite else {
+      throw DitqError(.malformed, "second moments of its inputs: finite ones expected, others found: they are too large to learn from")
+    }
     let damping = max(InputGroup.damping * trace / Double(inputs), Double(Float.leastNormalMagnitude))
     for i in 0..<inputs { matrix[i * inputs + i] += damping }
     factorize(matrix, least: damping, pool)
