@@ -163,3 +163,14 @@ func largestDifference(_ a: [Float], _ b: [Float]) -> Double {
     return difference <= most ? most : difference.isNaN ? .infinity : difference
   }
 }
+
+extension Session {
+  /// One call for as many images as there are labels.
+  func predict(x: [Float], timesteps: [Float], labels: [Int32], output: Buffer) throws {
+    try x.withUnsafeBufferPointer { x in
+      try predict(
+        x: x, timesteps: timesteps, labels: labels, count: labels.count,
+        output: UnsafeMutableBufferPointer(start: output.floats, count: output.count))
+    }
+  }
+}

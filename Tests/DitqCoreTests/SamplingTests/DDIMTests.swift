@@ -109,7 +109,7 @@ struct OfficialSamplingTests {
   /// Predictions for two halves of a guided batch: label 3 and "no class" of the ten.
   private func predict(_ session: Session, _ x: [Float], t: [Float], labels: [Int32]) throws -> [Float] {
     let output = Buffer(count: labels.count * session.model.config.outputCount)
-    try session.predict(x: x, timesteps: t, labels: labels, count: labels.count, output: output.floats)
+    try session.predict(x: x, timesteps: t, labels: labels, output: output)
     #expect(output.isIntact)
     return output.values
   }

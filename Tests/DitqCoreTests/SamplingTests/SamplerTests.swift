@@ -140,7 +140,7 @@ struct SamplerTests {
     var x = try golden.floats("ddpm.noise")
     for step in 0..<8 {
       let out = Buffer(count: 2 * session.model.config.outputCount), t = Float(timesteps[step])
-      try session.predict(x: x + x, timesteps: [t, t], labels: [3, 10], count: 2, output: out.floats)
+      try session.predict(x: x + x, timesteps: [t, t], labels: [3, 10], output: out)
       Guidance(scale: 1.5, begin: 0, end: 1, channels: 3, isOff: false).mix(out.floats, none: out.floats + 512, area: 64)
       let values = out.values, place = StepPlace(step, of: 8, listed, session.schedule.alphaBars)
       x =

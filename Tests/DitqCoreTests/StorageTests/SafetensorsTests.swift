@@ -91,10 +91,11 @@ struct SafetensorsTests {
   @Test("names are found by their beginnings")
   func prefixes() throws {
     try reading(small) { tensors in
-      #expect(tensors.names(startingWith: "a.") == ["a.x", "a.y"])
-      #expect(tensors.names(startingWith: "") == ["a", "a.x", "a.y", "b", "c"])
-      #expect(tensors.names(startingWith: "c") == ["c"])
-      #expect(tensors.names(startingWith: "d").isEmpty && tensors.names(startingWith: "a.z").isEmpty)
+      #expect(try tensors.names(startingWith: "a.") == ["a.x", "a.y"])
+      #expect(try tensors.names(startingWith: "") == ["a", "a.x", "a.y", "b", "c"])
+      #expect(try tensors.names(startingWith: "c") == ["c"])
+      #expect(try tensors.names(startingWith: "d").isEmpty)
+      #expect(try tensors.names(startingWith: "a.z").isEmpty)
       #expect(tensors.find("") == nil && tensors.find("a.") == nil && tensors.find("zz") == nil)
     }
   }
