@@ -1,9 +1,9 @@
 /*
  * Every call that takes memory, threads or a callback, refused the k-th of what it asks for, for every k until it succeeds:
- *     failures FAULT MODEL HEADS FOLDER [EVERY]
+ *     failures FAULT MODEL HEADS FOLDER [EVERY [OPERATION]]
  * MODEL is a float one, a file or a diffusers directory; what it is when it was quantized is saved, and opened too. With a decoder, pictures are made.
  * FAULT: "callback" cancels · "hook" the host's allocator · "blocks" malloc of 4096 bytes and more · "heap" any malloc · "exhausted" any malloc
- * from the k-th on but for what was given back · "threads" pthread_create. EVERY: only each EVERYth k. After each refusal: the status that belongs to it, out parameters
+ * from the k-th on but for what was given back · "threads" pthread_create. EVERY: only each EVERYth k. OPERATION: this one alone. After each refusal: the status that belongs to it, out parameters
  * as they were, as many pieces of memory held as before; then the same call again on the same handles, which is refused the next one, and at the end
  * succeeds. Prints "OPERATION REFUSALS" for each operation, and at the end "phases", in which a callback ended a call.
  */
@@ -22,9 +22,10 @@
 static ditq_error error;
 static const char *fault, *checkpoint, *folder;
 static char target[4096];
-static ditq_model *model, *packed;   /* made before any fault: in float, and quantized */
+static ditq_model *model, *packed, *stored;   /* made before any fault: in float, quantized, and that opened from a file */
 static ditq_session *session;
 static ditq_run *run;
+static ditq_linear *linear;
 static int32_t heads;
 static unsigned char *bytes, saved[1 << 20];
 static size_t byte_count, saved_size;
@@ -98,9 +99,15 @@ static ditq_status open_reader(void **made) {
   ditq_reader reader = {sizeof reader, 0, NULL, byte_count, copy};
   return ditq_model_open_reader(&reader, &options, (ditq_model **)made, &error);
 }
+static ditq_status verify(void **made) { return (void)made, ditq_model_verify(stored, &error); }
 static ditq_status make_session(void **made) {
   ditq_session_options options = {.struct_size = sizeof options, .threads = 3, .batch_limit = 2, .allocator = allocator()};
   return ditq_session_create(packed, &options, (ditq_session **)made, &error);
+}
+static ditq_status measure_session(void **made) {
+  ditq_session_options options = {.struct_size = sizeof options, .threads = 0, .batch_limit = 2};
+  size_t size;
+  return (void)made, ditq_session_memory(packed, &options, &size, &error);
 }
 static const int32_t labels[3] = {0, 1, 2};
 static const uint64_t seeds[3] = {1, 2, 3};
@@ -117,7 +124,7 @@ static ditq_status denoise(void **made) {
   return ditq_denoise(session, labels, seeds, 3, &options, latents, sizeof latents, &error);
 }
 static ditq_status generate(void **made) {
-  static uint8_t pixels[3 * 64 * 64 * 3];
+  static uint8_t pixels[3 * 256 * 256 * 3];
   ditq_generate_options options = sampling();
   if (!info.has_decoder) return denoise(made);
   return ditq_generate(session, labels, seeds, 3, &options, pixels, sizeof pixels, &error);
@@ -141,15 +148,30 @@ static ditq_status quantize_with(void **made, int32_t bits, int32_t mode, double
   options.observer = DITQ_OBSERVER_MSE, options.error_budget_db = budget, options.progress = callback();
   return ditq_quantize(model, &options, (ditq_model **)made, &error);
 }
+/* As many rules as people write for one model: each names a layer that there is. */
+static ditq_status quantize_by_rules(void **made) {
+  enum { RULES = 40 };
+  static char patterns[RULES][64];
+  ditq_layer_rule rules[RULES];
+  ditq_quantize_options options;
+  ditq_quantize_options_init(&options);
+  for (int i = 0; i < RULES; i++) {
+    snprintf(patterns[i], sizeof *patterns, "blocks.%d.%s", i % info.depth, i % 2 ? "mlp.*" : "attn.*");
+    rules[i] = (ditq_layer_rule){sizeof *rules, i % 3 ? 8 : 4, i % 3 ? 0 : 16, 0, patterns[i]};
+  }
+  options.rules = rules, options.rule_count = RULES, options.threads = threads(), options.progress = callback();
+  return ditq_quantize(model, &options, (ditq_model **)made, &error);
+}
 static ditq_status quantize(void **made) { return quantize_with(made, 8, DITQ_ACTIVATION_AUTO, 0); }
-static ditq_status quantize_calibrated(void **made) { return quantize_with(made, 4, DITQ_ACTIVATION_STATIC, 20); }
+/* An error budget tries formats layer by layer, which at hundreds of layers would be minutes for each refusal. */
+static ditq_status quantize_calibrated(void **made) { return quantize_with(made, 4, DITQ_ACTIVATION_STATIC, info.depth == 1 ? 20 : 0); }
 static ditq_status compare(void **made) {
   ditq_compare_options options = {.struct_size = sizeof options, .steps = 2, .samples = 1, .threads = threads(), .progress = callback()};
   return ditq_compare(model, packed, &options, (ditq_report **)made, &error);
 }
 static ditq_status save(void **made) { return (void)made, ditq_model_save(packed, target, &error); }
 static ditq_status describe(void **made) {
-  static char text[1 << 16];
+  static char text[1 << 18];
   size_t needed;
   (void)made;
   return ditq_model_describe_json(packed, text, sizeof text, &needed, &error);
@@ -160,9 +182,11 @@ static ditq_status find(void **made) {
   return ditq_model_find_class(model, "no such name", &label, &error) == DITQ_NOT_FOUND ? DITQ_OK : error.status;
 }
 static ditq_status write_png(void **made) {
-  const ditq_png_text text = {"Title", "apple"};
+  enum { TEXTS = 300 };
+  ditq_png_text texts[TEXTS];
   (void)made;
-  return ditq_png_write(target, saved, 16, 16, 3, &text, 1, &error);
+  for (int i = 0; i < TEXTS; i++) texts[i] = (ditq_png_text){"Title", i % 2 ? "apple" : "Ärger"};
+  return ditq_png_write(target, saved, 16, 16, 3, texts, TEXTS, &error);
 }
 static const float weights[64 * 64] = {1, 2, 3};
 static ditq_status make_linear(void **made) {
@@ -176,6 +200,11 @@ static ditq_status apply_linear(void **made) {
   if (status != DITQ_OK) ditq_linear_destroy((ditq_linear *)*made), *made = NULL;
   return status;
 }
+/* Threads 0: as many as there are CPUs. */
+static ditq_status apply_at_once(void **made) {
+  static float y[64 * 64];
+  return (void)made, ditq_linear_apply(linear, weights, 64, y, 0, &error);
+}
 
 static void close_model(void *made) { ditq_model_close((ditq_model *)made); }
 static void destroy_session(void *made) { ditq_session_destroy((ditq_session *)made); }
@@ -185,11 +214,14 @@ static void destroy_linear(void *made) { ditq_linear_destroy((ditq_linear *)made
 static void remove_file(void *made) { (void)made, unlink(target); }
 
 static const struct { const char *name; ditq_status (*call)(void **); void (*undo)(void *); } operations[] = {
-    {"open", open_path, close_model}, {"open_packed", open_packed, close_model}, {"open_reader", open_reader, close_model}, {"session", make_session, destroy_session},
+    {"open", open_path, close_model}, {"open_packed", open_packed, close_model}, {"open_reader", open_reader, close_model}, {"verify", verify, NULL},
+    {"session", make_session, destroy_session}, {"session_memory", measure_session, NULL},
     {"denoise", denoise, NULL}, {"generate", generate, NULL}, {"run_create", make_run, destroy_run}, {"run_step", step_run, NULL}, {"run_restore", restore_run, destroy_run},
-    {"quantize", quantize, close_model}, {"quantize_calibrated", quantize_calibrated, close_model}, {"compare", compare, destroy_report},
+    {"quantize", quantize, close_model}, {"quantize_calibrated", quantize_calibrated, close_model},
+    {"quantize_by_rules", quantize_by_rules, close_model}, {"compare", compare, destroy_report},
     {"save", save, remove_file}, {"describe", describe, NULL}, {"find_class", find, NULL}, {"png_write", write_png, remove_file},
-    {"linear_create", make_linear, destroy_linear}, {"linear_apply", apply_linear, destroy_linear}};
+    {"linear_create", make_linear, destroy_linear}, {"linear_apply", apply_linear, destroy_linear},
+    {"apply_at_once", apply_at_once, NULL}};
 
 /* ---- Trying each k ---- */
 
@@ -249,11 +281,15 @@ static int prepare(void) {
   model = (ditq_model *)made, made = NULL;
   if (quantize(&made) != DITQ_OK || ditq_model_save((ditq_model *)made, packed_path, &error) != DITQ_OK) return 0;
   packed = (ditq_model *)made, made = NULL;
+  if (open_packed(&made) != DITQ_OK) return 0;
+  stored = (ditq_model *)made, made = NULL;
   info.struct_size = sizeof info;
   if (ditq_model_describe(packed, &info, &error) != DITQ_OK) return 0;
   read_bytes();
   if (make_session(&made) != DITQ_OK) return 0;
   session = (ditq_session *)made, made = NULL;
+  if (make_linear(&made) != DITQ_OK) return 0;
+  linear = (ditq_linear *)made, made = NULL;
   if (make_run(&made) != DITQ_OK) return 0;
   run = (ditq_run *)made;
   return byte_count && ditq_run_save(run, saved, sizeof saved, &saved_size, &error) == DITQ_OK;
@@ -267,7 +303,8 @@ int main(int count, char **argument) {
   setvbuf(stdout, NULL, _IOLBF, 1024);
   error.struct_size = sizeof error;
   if (!prepare()) return printf("FAILED  %s\n", error.message), 1;
-  for (size_t i = 0; i < sizeof operations / sizeof *operations; i++) try_all(i, count > 5 ? atol(argument[5]) : 1);
+  for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+    if (count < 7 || strcmp(argument[6], operations[i].name) == 0) try_all(i, count > 5 ? atol(argument[5]) : 1);
   printf("phases %d%d%d%d%d\n", phases[0], phases[1], phases[2], phases[3], phases[4]);
   return 0;
 }

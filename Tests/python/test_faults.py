@@ -20,33 +20,42 @@ from test_resources import compiled
 
 W8A8, W4A8 = EMOJI.with_name("emoji-w8a8.ditq"), EMOJI.with_name("emoji-w4a8.ditq")
 
+sys.path.insert(0, str(ditq.ROOT / "Tests/tools"))
+import many_layers  # noqa: E402
+
 # ---- Memory, threads, callbacks ----
 
-EVERY = {"heap": "7", "exhausted": "17"}  # of thousands of requests each of these; `make failures` takes all, which is minutes
-TINY = ditq.ROOT / "Tests/fuzz/models/pipeline"  # in float, with a decoder
+# Of thousands of requests each of these; `make failures` takes all of the tiny pipeline's, which has a decoder, and more of those of many layers and names.
+EVERY = {"tiny": {"heap": 7, "exhausted": 17}, "many": {"callback": 29, "hook": 5, "threads": 1, "blocks": 29, "heap": 1999, "exhausted": 9973}}
 ALLOCATING = {
-    "open", "open_packed", "open_reader", "session", "run_create", "run_restore", "quantize", "quantize_calibrated", "compare", "save", "describe", "find_class",
-    "png_write", "linear_create", "linear_apply",
+    "open", "open_packed", "open_reader", "verify", "session", "session_memory", "run_create", "run_restore", "quantize", "quantize_calibrated",
+    "quantize_by_rules", "compare", "save", "describe", "find_class", "png_write", "linear_create", "linear_apply", "apply_at_once",
 }  # fmt: skip
 
 
 @needs_gcc
 @pytest.mark.parametrize("fault, refused", [
-    ("callback", {"open", "open_packed", "open_reader", "denoise", "generate", "run_step", "quantize", "quantize_calibrated", "compare"}),
+    ("callback", {"open", "open_packed", "open_reader", "denoise", "generate", "run_step", "quantize", "quantize_calibrated", "quantize_by_rules", "compare"}),
     ("hook", {"open", "open_packed", "open_reader", "session", "linear_create"}),
-    ("threads", {"session", "quantize", "quantize_calibrated", "compare", "linear_apply"}),
+    ("threads", {"session", "quantize", "quantize_calibrated", "quantize_by_rules", "compare", "linear_apply", "apply_at_once"}),
     ("blocks", ALLOCATING),
     ("heap", ALLOCATING),
     ("exhausted", ALLOCATING),
 ])  # fmt: skip
-def test_whatever_is_refused_at_any_moment_is_a_status_and_leaves_nothing(tmp_path, fault, refused):
+@pytest.mark.parametrize("model", ["tiny", "many"])
+def test_whatever_is_refused_at_any_moment_is_a_status_and_leaves_nothing(tmp_path, fault, refused, model):
     (tmp_path / "made").mkdir()
+    pipeline = ditq.ROOT / "Tests/fuzz/models/pipeline"
+    if model == "many":
+        pipeline = tmp_path / "many"
+        many_layers.make(pipeline)
     program = compiled("failures", tmp_path, "-ldl")
-    done = subprocess.run([program, fault, TINY, "0", tmp_path / "made", EVERY.get(fault, "1")], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([program, fault, pipeline, "0", tmp_path / "made", str(EVERY[model].get(fault, 1))], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     refusals = dict(line.split() for line in done.stdout.splitlines())
-    assert refusals.pop("phases") == ("11111" if fault == "callback" else "00000"), "phases in which a callback cancelled"
-    assert len(refusals) == 18
+    phases = refusals.pop("phases")
+    assert phases == "00000" if fault != "callback" else phases == "11111" or model == "many", "phases in which a callback cancelled"
+    assert len(refusals) == 22
     assert {name for name, count in refusals.items() if count != "0"} == refused
 
 
