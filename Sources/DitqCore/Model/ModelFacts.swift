@@ -23,8 +23,9 @@ struct ModelFacts {
   static let fields = [
     "head_count", "compatibility", "pixel_space", "null_class", "class_count", "class_names", "hidden_size", "depth", "patch_size",
     "latent_channels", "latent_size", "learned_variance", "norm_eps", "decoder", "prediction", "sampler", "steps", "guidance_scale",
-    "train_steps", "beta_start", "beta_end", "noise_timestep", "timestep_scale",
-  ] + SamplingSettings.unusualFieldNames
+    "train_steps", "beta_start", "beta_end", "noise_timestep", "timestep_scale", "beta_schedule", "trained_betas", "rescale_betas_zero_snr",
+    "set_alpha_to_one", "timestep_spacing", "steps_offset", "clip_sample_range", "variance_type",
+  ]
   /// Fields that inform people.
   private static let remarks = ["training", "license"]
 

@@ -3,11 +3,6 @@
 // so that an older library does not pass over it. Refuses betas that are no variances.
 
 extension SamplingSettings {
-  static let unusualFieldNames = [
-    "beta_schedule", "trained_betas", "rescale_betas_zero_snr", "set_alpha_to_one", "timestep_spacing", "steps_offset", "clip_sample_range",
-    "variance_type",
-  ]
-
   /// What is not as usual, each as `, "field": value`; empty for most models.
   var unusualFields: String {
     var text = ""
