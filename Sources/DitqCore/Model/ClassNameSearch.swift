@@ -24,8 +24,7 @@ struct ClassNameSearch {
     case (0, 0): return nil
     case (0, 1): return alias.last
     case (0, _) where !isFolded: return alias.last
-    case (1, 0): return whole.last
-    case (1, _) where alias.last == whole.last: return whole.last
+    case (1, _) where isFolded || alias.count == 0 || alias.last == whole.last: return whole.last
     default:
       let several = whole.count > 1 ? whole : whole.count == 0 ? alias : Matches(whole, alias)
       throw DitqError(

@@ -49,7 +49,10 @@ struct DiTConfigTests {
   func guidedChannels() {
     var config = largest
     #expect(config.guidedChannels == 3)
-    config.channels = 2
+    // With a learned variance the third is one of its channels.
+    (config.channels, config.outputChannels) = (2, 4)
+    #expect(config.guidedChannels == 3)
+    config.outputChannels = 2
     #expect(config.guidedChannels == 2)
     (config.channels, config.compatibility) = (4, .diffusers)
     #expect(config.guidedChannels == 4)
