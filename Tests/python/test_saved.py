@@ -14,11 +14,12 @@ from test_bad_input import not_opened, opened
 pytestmark = pytest.mark.isolated(seconds=400)
 
 FEW = dict(calibration_samples=1, calibration_steps=2, calibration_total_steps=3, threads=1)
+BALANCED = dict(balance_channels=1, calibration_samples=4)  # fewer are too few to balance by
 DECODER = dict(pattern=b"vae.*", weight_bits=8)
 OPTIONS = {
     "8 bits": {}, "4 bits": dict(weight_bits=4, weight_group=16), "rounded": dict(weight_bits=4, weight_method=1), "least squares": dict(weight_method=2),
-    "static": dict(activation_mode=1), "per step": dict(activation_mode=2, weight_bits=4, balance_channels=1), "clipped": dict(activation_mode=1, observer=2, balance_channels=1),
-    "float activations": dict(activation_mode=4), "a budget": dict(error_budget_db=40.0, weight_bits=4, weight_group=16, balance_channels=1),
+    "static": dict(activation_mode=1), "per step": dict(activation_mode=2, weight_bits=4, **BALANCED), "clipped": dict(activation_mode=1, observer=2, **BALANCED),
+    "float activations": dict(activation_mode=4), "a budget": dict(error_budget_db=40.0, weight_bits=4, weight_group=16, **BALANCED),
     "every layer": dict(rules=[dict(pattern=b"*", weight_bits=8), DECODER]), "float but the decoder": dict(rules=[dict(pattern=b"*", weight_bits=32), DECODER]),
 }  # fmt: skip
 VALUES = [np.nan, np.inf, -np.inf, 1e20, -1e20, 1e38, 3.4e38, 1e-42]
@@ -143,7 +144,7 @@ def test_the_decoders_attention_is_not_packed_even_where_its_tensors_are(tmp_pat
 
 @pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf])
 def test_factors_that_no_balance_has_are_refused(value, tmp_path):
-    tensors, metadata = saved_file(tmp_path, balance_channels=1, activation_mode=1)
+    tensors, metadata = saved_file(tmp_path, activation_mode=1, **BALANCED)
     tensors = {name: tensor.copy() for name, tensor in tensors.items()}
     tensors["blocks.0.mlp.fc2.input_factors"][3] = value
     not_opened(safetensors_io.encode(tensors, metadata), MALFORMED, "blocks.0.mlp.fc2.input_factors")
