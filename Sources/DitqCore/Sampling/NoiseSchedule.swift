@@ -1,5 +1,6 @@
 // NoiseSchedule: ᾱ of every training timestep. diffusers computes it in torch's single precision, which at small noise is a thousandth and
-// more away from the formula: its models were tuned and its pictures made with these numbers, so that they are followed to the bit.
+// more away from the formula: its models were tuned and its pictures made with these numbers, so that they are followed to the bit, but
+// for square roots, whose last bit torch leaves to the CPU.
 // Refuses nothing: the settings were checked when they were read.
 
 struct NoiseSchedule {

@@ -40,7 +40,7 @@ struct ScheduleTests {
   }
 
   @Test(
-    "diffusers' schedules are torch's to the last bit",
+    "diffusers' schedules are torch's to the last bit, but where it takes square roots",
     arguments: ["linear", "linear-333", "scaled_linear", "squaredcos_cap_v2", "zero-snr", "tiny"])
   func single(name: String) throws {
     var settings = SamplingSettings()
@@ -54,7 +54,12 @@ struct ScheduleTests {
     }
     let expected = try Fixture.tensors("schedulers/golden.safetensors").floats("schedule." + name)
     let found = NoiseSchedule(settings, .single).alphaBars
-    #expect(found == expected.map { Double($0) })
+    if name == "zero-snr" {
+      // torch takes the square roots from MKL, whose last bit is not the nearest and may be another on other CPUs.
+      for (a, b) in zip(found, expected) { #expect(abs(a.squareRoot() - Double(b).squareRoot()) <= 4 * roundoff) }
+    } else {
+      #expect(found == expected.map { Double($0) })
+    }
     let formula = NoiseSchedule(settings, .double).alphaBars
     // Of all roundings that a product of a thousand numbers close to 1 can have.
     for (a, b) in zip(found, formula) { #expect(abs(a - b) <= 1000 * roundoff * max(b, 1e-4)) }
