@@ -94,6 +94,10 @@ def joined(sizes, decoders, config):
     return safetensors_io.join(safetensors_io.header_of(tensors, {"ditq.config": json.dumps(config)}), b"")
 
 
+def listed(tensors):
+    return "".join(f"{name} {' '.join(map(str, tensor.shape))}\n" for name, tensor in tensors.items())
+
+
 def stripped(path):
     """(the bytes of a safetensors file without its metadata, the metadata)"""
     data = path.read_bytes()
@@ -167,6 +171,11 @@ def main(folder):
     sizes = dict(hidden=44, mlp=52, tokens=9, classes=16, channels=7)
     vae_of_seven = VAE | {"latent_channels": 7, "block_out_channels": [12, 20]}
     write(corpus / "safetensors/decoder", joined(sizes, dict(latents=7, far=20, near=12), {"head_count": 2, "pixel_space": False, "decoder": vae_of_seven}))
+    sizes["mlp"] = 4 * sizes["hidden"]
+    texts["transformer/config.json"] |= {"attention_head_dim": 11, "num_attention_heads": 4, "num_embeds_ada_norm": 16, "sample_size": 6, "in_channels": 7, "out_channels": 14}
+    texts["vae/config.json"] = vae_of_seven
+    parts = [json.dumps(texts[name]) for name in sorted(texts)] + ["", listed(diffusers({name: tensor for name, tensor in official(**sizes).items() if name != "pos_embed"})), listed(decoder(latents=7, far=20, near=12))]
+    write(corpus / "diffusers/sizes", b"\0".join(part.encode() for part in parts) + b"\0")
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ static inline uint32_t any(uint32_t below) {
 typedef struct change { uint64_t from, to; int spared, places; } change;
 
 static inline uint64_t changed(change *by, uint64_t value) {
-  static const uint64_t multiples[] = {1, 2, 3, 4, 6, 8};
+  static const uint64_t multiples[] = {1, 2, 3, 4, 6, 8, 12, 16, 24};
   for (size_t i = 0; i < sizeof multiples / sizeof *multiples; i++)
     if (value == multiples[i] * by->from) return by->places++ == by->spared ? value : multiples[i] * by->to;
   return value;
@@ -235,11 +235,63 @@ static inline size_t mutate_sizes(uint8_t *bytes, size_t size, size_t most) {
   return length;
 }
 
+/* One of the numbers that stand in a text, behind a space; 0 where there is none. */
+static inline uint64_t pick_number(text of) {
+  uint64_t found = 0;
+  uint32_t count = 0;
+  for (size_t i = 1; i < of.length; i++) {
+    if (of.start[i - 1] != ' ' || of.start[i] < '0' || of.start[i] > '9') continue;
+    uint64_t value = 0;
+    for (size_t k = i; k < of.length && k < i + 9 && of.start[k] >= '0' && of.start[k] <= '9'; k++) value = value * 10 + (uint64_t)(of.start[k] - '0');
+    if (any(++count) == 0) found = value;
+  }
+  return found;
+}
+
+enum { PARTS = 16 };
+
+/* The same of an input of texts with a zero byte after each, of which some are about one part of a model: `of[i]` says about which text i is,
+   and text `shapes[part]` lists its tensors, "NAME SIZE SIZE" a line. */
+static inline size_t mutate_texts(uint8_t *bytes, size_t size, size_t most, const char *of, const int shapes[2]) {
+  static char made[LARGEST_HEADER];
+  text parts[PARTS];
+  int count = 0;
+  for (size_t begin = 0; begin < size && count < PARTS; count++) {
+    const uint8_t *end = memchr(bytes + begin, 0, size - begin);
+    parts[count] = (text){(const char *)bytes + begin, end ? (size_t)(end - bytes) - begin : size - begin};
+    begin += parts[count].length + 1;
+  }
+  int part = (int)any(2);
+  if (size * 3 > LARGEST_HEADER || count <= shapes[part]) return 0;
+  change by = {pick_number(parts[shapes[part]]), 0, -1, 0};
+  static const uint64_t divisors[] = {1, 1, 1, 2, 3, 4, 12};
+  uint64_t divisor = divisors[any(7)];
+  if (by.from % divisor == 0) by.from /= divisor;
+  if (by.from == 0) return 0;
+  by.to = other_size(by.from);
+  if (any(4) == 0) by.spared = (int)any(20);
+  size_t length = 0;
+  for (int i = 0; i < count; i++) {
+    int is_meant = i < (int)strlen(of) && of[i] == '0' + part;
+    length += write_metadata(made + length, parts[i], is_meant ? 0 : parts[i].length, &by);
+    made[length++] = 0;
+  }
+  if (length > most) return 0;
+  memcpy(bytes, made, length);
+  return length;
+}
+
+/* Sizes two times in three, where there are any to change. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed);
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed) {
   random_state = seed * 2654435761u | 1;
+#ifdef TEXTS
+  static const int shapes[2] = SHAPES;
+  size_t made = any(3) ? mutate_texts(data, size, most, TEXTS, shapes) : 0;
+#else
   size_t made = any(3) ? mutate_sizes(data, size, most) : 0;
+#endif
   return made ? made : LLVMFuzzerMutate(data, size, most);
 }
 #endif
