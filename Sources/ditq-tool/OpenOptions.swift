@@ -22,7 +22,9 @@ struct OpenOptions: ParsableArguments {
 
   func open(_ path: String, tellsAssumptions: Bool = true) throws -> Model {
     let model = try Model(path: path, heads: heads, config: json)
-    if tellsAssumptions, let line = try model.assumptions() { complain("ditq: \(path): assumed, as nobody said it: \(line); say it with --config KEY=VALUE") }
+    if tellsAssumptions, let line = try model.assumptions() {
+      complain("ditq: \(path): assumed, as nobody said it: \(line); say it with --config KEY=VALUE")
+    }
     return model
   }
 

@@ -25,7 +25,8 @@ extension Linear {
       for range in ranges where ActivationRange(scale: range.scale, zero: range.zero) == nil {
         throw DitqError(
           .malformed,
-          "\(name).input_ranges: a finite scale of at least 0 and a zero point from 0 to 255 expected, \(range.scale) and \(range.zero) found")
+          "\(name).input_ranges: a finite scale of at least 0 and a zero point from 0 to 255 expected, \(range.scale) and \(range.zero) found"
+        )
       }
     }
     guard let factors = inputFactors else { return }

@@ -8,7 +8,8 @@ extension Quantizer {
   private static let samples = 2
 
   func checkRanges(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
-    guard options.hasStaticRanges, !options.checkedSteps.isEmpty, (0..<weights.linearCount).contains(where: { weights[$0].ranges != nil }) else {
+    guard options.hasStaticRanges, !options.checkedSteps.isEmpty, (0..<weights.linearCount).contains(where: { weights[$0].ranges != nil })
+    else {
       return
     }
     let plan = plan(

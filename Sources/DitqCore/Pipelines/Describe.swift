@@ -54,7 +54,8 @@ extension LongText {
 extension VAEDecoder {
   /// With the convolutions that may run on integers: {"decoder.conv_out": {"outputs": 3, "inputs": 1152, "weights": "W8A8"}, …}.
   fileprivate func addJSON(to text: inout LongText, latentSize: Int) throws(DitqError) {
-    try text.add("{\"macs\": \(macs(latentSize: latentSize)), \"scaling_factor\": \(config.scalingFactor), \"upscaling\": \(config.upscaling)")
+    try text.add(
+      "{\"macs\": \(macs(latentSize: latentSize)), \"scaling_factor\": \(config.scalingFactor), \"upscaling\": \(config.upscaling)")
     try text.add(", \"layers\": {")
     for (index, number) in try quantizable().enumerated() {
       let c = convolutions[number].convolution

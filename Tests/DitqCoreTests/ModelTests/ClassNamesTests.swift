@@ -20,7 +20,8 @@ struct ClassNamesTests {
 
   /// As ImageNet has them at 134, 517; 264, 474; 387, 388; 494, 577; 513, 566; 358, 361; 593, 594; 638, 639.
   private let shared = [
-    "crane", "crane", "Cardigan, Cardigan Welsh corgi", "cardigan", "lesser panda, red panda, panda, bear cat", "giant panda, panda, panda bear",
+    "crane", "crane", "Cardigan, Cardigan Welsh corgi", "cardigan", "lesser panda, red panda, panda, bear cat",
+    "giant panda, panda, panda bear",
     "chime, bell, gong", "gong, tam-tam", "cornet, horn, trumpet, trump", "French horn, horn", "polecat, fitch, foulmart",
     "skunk, polecat, wood pussy", "harmonica, mouth organ, harp", "harp", "maillot", "maillot, tank suit",
   ]
@@ -28,7 +29,8 @@ struct ClassNamesTests {
   @Test(
     "a name as it is written goes before one in other letters, and an alias of several is the last's, as diffusers has it",
     arguments: [
-      ("Cardigan", 2), ("cardigan", 3), ("panda", 5), ("gong", 7), ("horn", 9), ("polecat", 11), ("harp", 13), ("HARP", 13), ("CARDIGAN", 3),
+      ("Cardigan", 2), ("cardigan", 3), ("panda", 5), ("gong", 7), ("horn", 9), ("polecat", 11), ("harp", 13), ("HARP", 13),
+      ("CARDIGAN", 3),
       ("maillot, tank suit", 15), ("Red Panda", 4),
     ])
   func precedence(name: String, label: Int) throws { #expect(try names(shared, classCount: 20).label(of: name) == label) }
@@ -42,7 +44,9 @@ struct ClassNamesTests {
     #expect(error?.message == "\(name): a name of one class expected, that of labels \(labels) found; give the label")
   }
 
-  @Test("white space of any kind around names does not count", arguments: ["\u{a0}red apple\u{3000}", "\tred apple\r\n", "\u{feff}red apple\u{2009}\u{85}"])
+  @Test(
+    "white space of any kind around names does not count",
+    arguments: ["\u{a0}red apple\u{3000}", "\tred apple\r\n", "\u{feff}red apple\u{2009}\u{85}"])
   func space(name: String) throws {
     #expect(try names(imageNet).label(of: name) == 5)
     #expect(try names(["a", "\u{2003}\(name),b\u{a0}"]).label(of: "red apple") == 1)
