@@ -21,7 +21,7 @@ MODELS = ROOT / "examples/models/emoji"
 NATIVE = ROOT / ".build-embedded/lib"
 STEPS = 3
 C_FLAGS = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{ROOT / 'include'}"]
-CODE_LIMIT, STACK_LIMIT, LIBRARY_LIMIT = 400 << 10, 64 << 10, 1 << 20
+CODE_LIMIT, STACK_LIMIT, LIBRARY_LIMIT = 512 << 10, 64 << 10, 1 << 20
 
 os.environ.setdefault("DITQ_LIBRARY", str(NATIVE / "libditq.so.1"))
 sys.path.insert(0, str(ROOT / "Tests/python"))

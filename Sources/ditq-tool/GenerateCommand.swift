@@ -48,7 +48,7 @@ struct GenerateCommand: ParsableCommand {
     guard opened.info.image_height > 0 else {
       throw LibraryError(
         status: ditq_status(DITQ_UNSUPPORTED),
-        message: "\(model): a model that makes pictures expected; this one makes latents: give a decoder with --vae")
+        message: "\(model): a model that makes pictures expected; this one makes latents and has no decoder")
     }
     let labels = try classes.isEmpty ? [0] : classes.map { try opened.label(of: $0) }
     let pictures = (0..<(count ?? labels.count)).map { index in
