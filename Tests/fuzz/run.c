@@ -25,9 +25,14 @@ static void fuzz(const uint8_t *data, size_t size) {
   if (ok(ditq_run_restore(model, record, length, &run, &error))) {
     size_t needed = 0;
     expect(ok(ditq_run_save(run, NULL, 0, &needed, &error)) && needed == length, "a run that was restored is as long as its record");
-    uint8_t *again = malloc(needed);
-    expect(ok(ditq_run_save(run, again, needed, &needed, &error)) && memcmp(again, record, needed) == 0, "and the same to the byte");
-    free(again);
+    uint8_t *saved = malloc(needed), *again = malloc(needed);
+    expect(ok(ditq_run_save(run, saved, needed, &needed, &error)), "and is saved");
+    /* Not always as the record was: the first version left it to the model how many channels are guided. What is saved now says all. */
+    ditq_run *same = NULL;
+    expect(ok(ditq_run_restore(model, saved, needed, &same, &error)), "what was saved is restored");
+    expect(ok(ditq_run_save(same, again, needed, &needed, &error)) && memcmp(again, saved, needed) == 0, "and the same to the byte");
+    ditq_run_destroy(same);
+    free(again), free(saved);
     int32_t remaining = 1;
     for (int step = 0; step < 2 && remaining > 0 && ok(ditq_run_step(run, session, &remaining, &error)); step++) {}
     ditq_run_destroy(run);
