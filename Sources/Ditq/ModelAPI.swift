@@ -37,7 +37,7 @@ private func describe(_ model: Model) -> ditq_model_info {
   info.has_decoder = model.hasDecoder ? 1 : 0
   info.parameter_count = UInt64(model.parameterCount)
   info.weights_size = UInt64(model.weightsByteCount)
-  info.macs_per_forward = config.macsPerForward
+  info.macs_per_forward = model.macsPerForward
   return info
 }
 

@@ -42,7 +42,7 @@ def saved(model, tmp_path_factory):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", ["emoji", "official-a", "diffusers-b"])
+@pytest.mark.parametrize("name", ["emoji", "official-a", "diffusers-b", "diffusers-own"])
 def test_an_opened_file_gives_the_bytes_of_the_model_that_was_saved(name, scheme, saved, model):
     path, expected = saved(name, scheme)
     with ditq.Model(path) as opened, opened.session() as session:

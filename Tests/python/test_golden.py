@@ -12,8 +12,8 @@ import pytest
 import safetensors_io
 from conftest import EMOJI, FIXTURES
 
-ALL = ["diffusers-a", "diffusers-b", "official-a", "emoji"]
-DIFFUSERS = ["diffusers-a", "diffusers-b"]
+ALL = ["diffusers-a", "diffusers-b", "diffusers-own", "official-a", "emoji"]
+DIFFUSERS = ["diffusers-a", "diffusers-b", "diffusers-own"]
 SCALING_FACTOR = 0.18215
 WEIGHTS = "diffusion_pytorch_model"
 

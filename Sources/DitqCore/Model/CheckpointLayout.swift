@@ -12,9 +12,8 @@ enum CheckpointLayout {
     guard case .diffusers = self else { return [layer] }
     switch layer {
     case "x_embedder.proj": return ["pos_embed.proj"]
-    case "t_embedder.mlp.0": return [embedder + "timestep_embedder.linear_1"]
-    case "t_embedder.mlp.2": return [embedder + "timestep_embedder.linear_2"]
-    case "y_embedder.embedding_table": return [embedder + "class_embedder.embedding_table"]
+    case ConditionEmbedder.timestepIn, ConditionEmbedder.timestepOut, ConditionEmbedder.labels:
+      return [embedderName(of: layer, block: "0")]
     case "final_layer.adaLN_modulation.1": return ["proj_out_1"]
     case "final_layer.linear": return ["proj_out_2"]
     default: return blockNames(of: layer)
@@ -27,7 +26,17 @@ enum CheckpointLayout {
   /// The beginnings of names that are passed over: a table that the peer does not read either.
   var ignoredNames: [String] { self == .official ? [] : ["pos_embed.pos_embed"] }
 
-  private var embedder: String { "transformer_blocks.0.norm1.emb." }
+  /// "t_embedder.mlp.0" of block 3 → "transformer_blocks.3.norm1.emb.timestep_embedder.linear_1".
+  private func embedderName(of part: String, block: String) -> String {
+    let name =
+      switch part {
+      case ConditionEmbedder.timestepIn: "timestep_embedder.linear_1"
+      case ConditionEmbedder.timestepOut: "timestep_embedder.linear_2"
+      case ConditionEmbedder.labels: "class_embedder.embedding_table"
+      default: preconditionFailure("no such layer")
+      }
+    return "transformer_blocks.\(block).norm1.emb." + name
+  }
 
   /// "blocks.3.mlp.fc2" → "transformer_blocks.3.ff.net.2".
   private func blockNames(of layer: String) -> [String] {
@@ -40,18 +49,18 @@ enum CheckpointLayout {
     case "attn.proj": return [block + "attn1.to_out.0"]
     case "mlp.fc1": return [block + "ff.net.0.proj"]
     case "mlp.fc2": return [block + "ff.net.2"]
-    default: preconditionFailure("no such layer")
+    default: return [embedderName(of: parts[2], block: parts[1])]
     }
   }
 
-  /// Copies of one tensor that a layout keeps in each block: they must be equal, and the first is used.
+  /// Tensors that a layout keeps in each block, and the first block's of the same kind.
   func repeatedNames(block: Int) -> [(original: String, copy: String)] {
     guard case .diffusers = self, block > 0 else { return [] }
-    let copies = "transformer_blocks.\(block).norm1.emb."
-    let tensors = [
-      "timestep_embedder.linear_1.weight", "timestep_embedder.linear_1.bias", "timestep_embedder.linear_2.weight",
-      "timestep_embedder.linear_2.bias", "class_embedder.embedding_table.weight",
-    ]
-    return tensors.map { (embedder + $0, copies + $0) }
+    var pairs: [(original: String, copy: String)] = []
+    for part in [ConditionEmbedder.timestepIn, ConditionEmbedder.timestepOut, ConditionEmbedder.labels] {
+      let original = embedderName(of: part, block: "0"), copy = embedderName(of: part, block: "\(block)")
+      for kind in part == ConditionEmbedder.labels ? [".weight"] : [".weight", ".bias"] { pairs.append((original + kind, copy + kind)) }
+    }
+    return pairs
   }
 }

@@ -1,39 +1,5 @@
 // DiTWeights: the parameters of the transformer, by the checkpoint's own names. Read-only once loaded.
 
-/// The linear layers of a block, in the order in which they run.
-enum BlockLayer: Int, CaseIterable {
-  case modulation, qkv, proj, fc1, fc2
-
-  /// In the checkpoint's words.
-  var name: String {
-    switch self {
-    case .modulation: "adaLN_modulation.1"
-    case .qkv: "attn.qkv"
-    case .proj: "attn.proj"
-    case .fc1: "mlp.fc1"
-    case .fc2: "mlp.fc2"
-    }
-  }
-}
-
-struct DiTBlock {
-  private var linears: InlineArray<5, Linear>
-
-  init(_ linear: (BlockLayer) throws(DitqError) -> Linear) throws(DitqError) {
-    linears = [try linear(.modulation), try linear(.qkv), try linear(.proj), try linear(.fc1), try linear(.fc2)]
-  }
-
-  subscript(layer: BlockLayer) -> Linear {
-    get { linears[layer.rawValue] }
-    set { linears[layer.rawValue] = newValue }
-  }
-}
-
-extension DiTBlock {
-  /// Attention's products run on integers where its inputs come from a layer that does.
-  var attendsOnIntegers: Bool { self[.qkv].integers != nil && self[.qkv].activationBits == 8 }
-}
-
 /// Parts of a run that have activation ranges of their own: a timestep belongs to the nearest of these.
 struct TimestepBins {
   var timesteps: [Float] = [0]
@@ -59,10 +25,8 @@ struct DiTWeights {
   private(set) var patchEmbedding: Linear
   /// [tokens, hidden].
   let positions: UnsafeBufferPointer<Float>
-  private(set) var timestepIn: Linear
-  private(set) var timestepOut: Linear
-  /// [classes, hidden], and where there is "no class" a last row for it.
-  let labels: StoredMatrix
+  /// One, which all blocks share, or one for each block; the final layer has the first block's.
+  private(set) var embedders: [ConditionEmbedder]
   private(set) var blocks: [DiTBlock]
   /// final_layer.adaLN_modulation.1: [2 · hidden, hidden].
   private(set) var finalModulation: Linear
@@ -79,17 +43,13 @@ struct DiTWeights {
       layout.names(of: "x_embedder.proj"), outputs: width, inputs: config.patchInputs,
       shape: [config.channels, config.patchSize, config.patchSize])
     positions = try DiTWeights.positions(&loader, config, layout)
-    timestepIn = try linear("t_embedder.mlp.0", width, DiTConfig.timestepFeatures)
-    timestepOut = try linear("t_embedder.mlp.2", width, width)
-    labels = try loader.matrix(
-      layout.names(of: "y_embedder.embedding_table").map { $0 + ".weight" }, outputs: config.labelCount, inputs: width)
+    embedders = try DiTWeights.embedders(&loader, config, layout)
     var blocks: [DiTBlock] = []
     for index in 0..<config.depth {
       try blocks.add(
         try DiTBlock { layer throws(DitqError) in
           try linear("blocks.\(index).\(layer.name)", config.outputs(of: layer), config.inputs(of: layer))
         })
-      for (original, copy) in layout.repeatedNames(block: index) { try loader.requireEqual(original, copy) }
     }
     self.blocks = blocks
     finalModulation = try linear("final_layer.adaLN_modulation.1", 2 * width, width)
@@ -105,45 +65,77 @@ struct DiTWeights {
     return result
   }
 
-  var linearCount: Int { DiTWeights.number(of: .modulation, block: blocks.count) + 2 }
+  var linearCount: Int { number(of: .modulation, block: blocks.count - 1) + BlockLayer.allCases.count + 2 }
 
-  /// In the checkpoint's words.
-  func name(ofLinear number: Int) -> String {
-    let place = number - 3, layers = BlockLayer.allCases.count
-    return switch number {
-    case 0: "x_embedder.proj"
-    case 1: "t_embedder.mlp.0"
-    case 2: "t_embedder.mlp.2"
-    case 3..<3 + blocks.count * layers: "blocks.\(place / layers).\(BlockLayer(rawValue: place % layers)!.name)"
-    case 3 + blocks.count * layers: "final_layer.adaLN_modulation.1"
-    default: "final_layer.linear"
+  var hasOwnEmbedders: Bool { embedders.count > 1 }
+
+  /// The number of a block's layer among all. Where blocks have embedders of their own, the two linears of each stand before its block's.
+  func number(of layer: BlockLayer, block: Int) -> Int {
+    3 + block * (BlockLayer.allCases.count + (hasOwnEmbedders ? 2 : 0)) + layer.rawValue
+  }
+
+  /// The numbers of what runs for a block alone.
+  func numbers(ofBlock block: Int) -> Range<Int> {
+    let first = number(of: .modulation, block: block)
+    return first - (hasOwnEmbedders && block > 0 ? 2 : 0)..<first + BlockLayer.allCases.count
+  }
+
+  /// What a number is that of.
+  private enum Place {
+    case patchEmbedding
+    case timestepIn(embedder: Int)
+    case timestepOut(embedder: Int)
+    case block(Int, BlockLayer)
+    case finalModulation
+    case finalLinear
+  }
+
+  private func place(of number: Int) -> Place {
+    let layers = BlockLayer.allCases.count, perBlock = layers + (hasOwnEmbedders ? 2 : 0), last = linearCount - 2
+    switch number {
+    case 0: return .patchEmbedding
+    case 1: return .timestepIn(embedder: 0)
+    case 2: return .timestepOut(embedder: 0)
+    case last: return .finalModulation
+    case last + 1: return .finalLinear
+    default:
+      let block = (number - 3) / perBlock, layer = (number - 3) % perBlock
+      if let layer = BlockLayer(rawValue: layer) { return .block(block, layer) }
+      return layer == layers ? .timestepIn(embedder: block + 1) : .timestepOut(embedder: block + 1)
     }
   }
 
-  /// The number of a block's layer among all.
-  static func number(of layer: BlockLayer, block: Int) -> Int { 3 + block * BlockLayer.allCases.count + layer.rawValue }
+  /// In the checkpoint's words; what a block has for itself is named as the shared one is, under the block's name.
+  func name(ofLinear number: Int) -> String {
+    switch place(of: number) {
+    case .patchEmbedding: "x_embedder.proj"
+    case .timestepIn(let index): ConditionEmbedder.prefix(index) + ConditionEmbedder.timestepIn
+    case .timestepOut(let index): ConditionEmbedder.prefix(index) + ConditionEmbedder.timestepOut
+    case .block(let index, let layer): "blocks.\(index).\(layer.name)"
+    case .finalModulation: "final_layer.adaLN_modulation.1"
+    case .finalLinear: "final_layer.linear"
+    }
+  }
 
   subscript(number: Int) -> Linear {
     get {
-      let place = number - 3, layers = BlockLayer.allCases.count
-      return switch number {
-      case 0: patchEmbedding
-      case 1: timestepIn
-      case 2: timestepOut
-      case 3..<3 + blocks.count * layers: blocks[place / layers][BlockLayer(rawValue: place % layers)!]
-      case 3 + blocks.count * layers: finalModulation
-      default: finalLinear
+      switch place(of: number) {
+      case .patchEmbedding: patchEmbedding
+      case .timestepIn(let index): embedders[index].timestepIn
+      case .timestepOut(let index): embedders[index].timestepOut
+      case .block(let index, let layer): blocks[index][layer]
+      case .finalModulation: finalModulation
+      case .finalLinear: finalLinear
       }
     }
     set {
-      let place = number - 3, layers = BlockLayer.allCases.count
-      switch number {
-      case 0: patchEmbedding = newValue
-      case 1: timestepIn = newValue
-      case 2: timestepOut = newValue
-      case 3..<3 + blocks.count * layers: blocks[place / layers][BlockLayer(rawValue: place % layers)!] = newValue
-      case 3 + blocks.count * layers: finalModulation = newValue
-      default: finalLinear = newValue
+      switch place(of: number) {
+      case .patchEmbedding: patchEmbedding = newValue
+      case .timestepIn(let index): embedders[index].timestepIn = newValue
+      case .timestepOut(let index): embedders[index].timestepOut = newValue
+      case .block(let index, let layer): blocks[index][layer] = newValue
+      case .finalModulation: finalModulation = newValue
+      case .finalLinear: finalLinear = newValue
       }
     }
   }
@@ -172,16 +164,34 @@ struct DiTWeights {
 
   /// Numbers of all parameters, whatever they are kept in, the table of positions among them.
   func parameterCount(_ config: DiTConfig) -> Int {
-    var total = labels.outputs * labels.inputs + config.tokenCount * config.hiddenSize
+    var total = embedders.reduce(config.tokenCount * config.hiddenSize) { $0 + $1.labels.outputs * $1.labels.inputs }
     for number in 0..<linearCount { total += self[number].outputs * (self[number].inputs + 1) }
     return total
   }
 
   /// Bytes of all parameters as they are kept: linears, labels, and vectors as floats.
   func byteCount(_ config: DiTConfig) -> Int {
-    var total = labels.outputs * labels.inputs * labels.type.byteCount + config.tokenCount * config.hiddenSize * 4
+    var total = embedders.reduce(config.tokenCount * config.hiddenSize * 4) {
+      $0 + $1.labels.outputs * $1.labels.inputs * $1.labels.type.byteCount
+    }
     for number in 0..<linearCount { total += self[number].byteCount + self[number].outputs * 4 }
     return total
+  }
+
+  /// Multiply-accumulates of the embedders that blocks have for themselves, of one call on one image.
+  var ownEmbedderMacs: UInt64 {
+    embedders.dropFirst().reduce(0) {
+      $0 + UInt64($1.timestepIn.outputs * $1.timestepIn.inputs) + UInt64($1.timestepOut.outputs * $1.timestepOut.inputs)
+    }
+  }
+
+  private static func embedders(
+    _ loader: inout ParameterLoader, _ config: DiTConfig, _ layout: CheckpointLayout
+  ) throws(DitqError) -> [ConditionEmbedder] {
+    var embedders = [try ConditionEmbedder(&loader, config, layout, 0)]
+    let isOwn = try layout.hasOwnEmbedders(&loader, depth: config.depth)
+    for block in 1..<max(1, config.depth) where isOwn { try embedders.add(try ConditionEmbedder(&loader, config, layout, block)) }
+    return embedders
   }
 
   /// The table that a file has in a layout that reads one, or else the one that the public code computes.

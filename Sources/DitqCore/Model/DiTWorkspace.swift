@@ -25,13 +25,18 @@ struct DiTWorkspace {
   let embedded: UnsafeMutablePointer<Float>
   /// SiLU(c) [images, hidden].
   let conditioning: UnsafeMutablePointer<Float>
+  /// That of one block, where blocks have embedders of their own; else nothing.
+  let ownConditioning: UnsafeMutablePointer<Float>
   /// Timesteps and conditioning, packed for their linears.
   let packedConditioning: RowBuffers
   /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
   let modulation: UnsafeMutablePointer<Float>
 
   /// For a model whose widest layer takes so many floats of a token's packed row, see `DiTWeights`.
-  init(_ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, images: Int, threads: Int) {
+  init(
+    _ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, hasOwnEmbedders: Bool = false,
+    images: Int, threads: Int
+  ) {
     let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
     stream = arena.floats(rows, width)
@@ -42,6 +47,7 @@ struct DiTWorkspace {
     features = arena.floats(images, DiTConfig.timestepFeatures)
     embedded = arena.floats(images, width)
     conditioning = arena.floats(images, width)
+    ownConditioning = arena.floats(hasOwnEmbedders ? images : 0, width)
     packedConditioning = RowBuffers(&arena, rows: images, floatsPerRow: vector)
     modulation = arena.floats(images, 6, width)
     let scales = arena.floats(rows), zeros = arena.floats(rows)

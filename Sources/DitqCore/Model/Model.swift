@@ -77,6 +77,8 @@ package final class Model {
   /// Height and width of the image in pixels; nil for a latent model without a decoder.
   package var imageSize: Int? { config.isPixelSpace ? config.latentSize : decoder.map { config.latentSize * $0.config.upscaling } }
   package var imageChannels: Int? { config.isPixelSpace ? config.channels : decoder?.config.imageChannels }
+  /// Multiply-accumulates of one call of the transformer on one image.
+  package var macsPerForward: UInt64 { config.macsPerForward + dit.ownEmbedderMacs }
   /// Bytes that the weights take.
   package var weightsByteCount: Int { transformerByteCount + decoderByteCount }
   /// Whether it came from `quantize`, even where rules and budgets left every layer in float.

@@ -36,7 +36,15 @@ extension DiTWeights {
     let width = config.hiddenSize
     try require("depth", [config.depth], [blocks.count])
     try require("pos_embed", [config.tokenCount, width], [positions.count / width, width])
-    try require("y_embedder.embedding_table", [config.labelCount, width], [labels.outputs, labels.inputs])
+    guard embedders.count == 1 || embedders.count == config.depth else {
+      throw DitqError(.malformed, "embedders", expected: "1 or " + String(config.depth), found: String(embedders.count))
+    }
+    for (index, embedder) in embedders.enumerated() {
+      let name = ConditionEmbedder.prefix(index), first = embedder.timestepIn, second = embedder.timestepOut, labels = embedder.labels
+      try require(name + ConditionEmbedder.timestepIn, [width, DiTConfig.timestepFeatures], [first.outputs, first.inputs])
+      try require(name + ConditionEmbedder.timestepOut, [width, width], [second.outputs, second.inputs])
+      try require(name + ConditionEmbedder.labels, [config.labelCount, width], [labels.outputs, labels.inputs])
+    }
     for (index, block) in blocks.enumerated() {
       for layer in BlockLayer.allCases {
         let linear = block[layer], expected = [config.outputs(of: layer), config.inputs(of: layer)]

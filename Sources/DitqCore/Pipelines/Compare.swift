@@ -46,6 +46,7 @@ private func check(_ reference: Model, _ model: Model, _ options: CompareOptions
     ("latent_size", a.latentSize, b.latentSize), ("patch_size", a.patchSize, b.patchSize),
     ("output_channels", a.outputChannels, b.outputChannels), ("class_count", a.classCount, b.classCount),
     ("rows of the label table", a.labelCount, b.labelCount), ("mlp_size", a.mlpSize, b.mlpSize),
+    ("embedders", reference.dit.embedders.count, model.dit.embedders.count),
   ] where expected != found {
     throw DitqError(.invalidArgument, "model: the architecture of the reference expected, \(name) \(expected), \(found) found")
   }

@@ -13,7 +13,7 @@ extension Model {
     text += ", \"learned_variance\": \(c.outputChannels == 2 * c.channels ? "true" : "false"), \"latent_size\": \(c.latentSize)"
     text += ", \"pixel_space\": \(c.isPixelSpace ? "true" : "false"), \"class_count\": \(c.classCount)"
     text += ", \"null_class\": \(c.hasNullClass ? "true" : "false")}"
-    text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(c.macsPerForward)"
+    text += ", \"parameter_count\": \(parameterCount), \"weights_size\": \(weightsByteCount), \"macs_per_forward\": \(macsPerForward)"
     text += ", \"sampling\": {\(sampling.jsonFields)"
     text += "}, \"decoder\": "
     var whole = LongText()

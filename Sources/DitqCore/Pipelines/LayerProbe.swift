@@ -43,7 +43,8 @@ final class LayerProbe {
 
   private static func reserve(_ arena: inout Arena, _ model: Model, _ images: Int) -> ([Kept], Kept) {
     let rows = images * model.config.tokenCount
-    var widths = [(inputs: Int, outputs: Int)](repeating: (0, 0), count: BlockLayer.allCases.count)
+    let most = model.pieces.reduce(0) { max($0, model.numbers(of: $1).count) }
+    var widths = [(inputs: Int, outputs: Int)](repeating: (0, 0), count: most)
     for piece in model.pieces {
       for (place, number) in model.numbers(of: piece).enumerated() {
         let linear = model.dit[number]
@@ -74,7 +75,7 @@ final class LayerProbe {
     if let factors = linear.inputFactors {
       for row in 0..<rows { for channel in 0..<linear.inputs { found.input[row * linear.inputs + channel] /= factors[channel] } }
     }
-    if case .block(let index) = piece, let layer = BlockLayer(rawValue: place) {
+    if case .block(let index) = piece, let layer = BlockLayer(rawValue: number - model.dit.number(of: .modulation, block: index)) {
       model.dit.blocks[index].unfold(layer, found.output, rows: rows)
     }
     result.input.add(kept[place].input, found.input, count: rows * linear.inputs)

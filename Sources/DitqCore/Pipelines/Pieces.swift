@@ -12,11 +12,10 @@ extension Model {
 
   /// The numbers of a piece's layers.
   func numbers(of piece: Piece) -> Range<Int> {
-    let first = DiTWeights.number(of: .modulation, block: 0), perBlock = BlockLayer.allCases.count
     switch piece {
-    case .embedders: return 0..<first
-    case .block(let index): return first + index * perBlock..<first + (index + 1) * perBlock
-    case .final: return first + dit.blocks.count * perBlock..<first + dit.blocks.count * perBlock + 2
+    case .embedders: 0..<dit.number(of: .modulation, block: 0)
+    case .block(let index): dit.numbers(ofBlock: index)
+    case .final: dit.linearCount - 2..<dit.linearCount
     }
   }
 }
@@ -70,7 +69,7 @@ extension Session {
   func run(_ piece: Piece, _ network: DiTForward, x: UnsafePointer<Float>, inputs: Int, images: Int) {
     switch piece {
     case .embedders: network.begin(x: x, inputs: inputs, timesteps: workspace.timesteps, labels: workspace.labels, images: images)
-    case .block(let index): network.run(block: index, images)
+    case .block(let index): network.run(block: index, timesteps: workspace.timesteps, labels: workspace.labels, images: images)
     case .final: network.finish(images, workspace.prediction)
     }
   }

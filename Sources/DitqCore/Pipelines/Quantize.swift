@@ -188,10 +188,11 @@ final class Quantizer {
 
   private func balance(_ block: Int, _ observations: [Observation]) {
     guard let spread = options.balanceSpread else { return }
-    let first = DiTWeights.number(of: .modulation, block: block)
+    let first = source.dit.number(of: .modulation, block: block), own = first - source.dit.numbers(ofBlock: block).lowerBound
     let balances = BlockLayer.allCases.map { layer -> ChannelBalance? in
       guard layer != .modulation, plans[first + layer.rawValue]?.activationBits == 8,
-        let observer = observations[layer.rawValue].activations, case .stored(let matrix) = layers[first + layer.rawValue].linear.weights
+        let observer = observations[own + layer.rawValue].activations,
+        case .stored(let matrix) = layers[first + layer.rawValue].linear.weights
       else { return nil }
       return ChannelBalance(observer, matrix, kernels, spread: spread)
     }

@@ -84,7 +84,9 @@ extension QuantizeOptions {
     var matched = try rules.mapped { $0.isOfDecoder }
     for layer in layers {
       try checkMemory()
-      var plan = LayerPlan(layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, rules: rules)
+      let isOfEmbedder = ConditionEmbedder.isLinear(layer.name)
+      var plan = LayerPlan(
+        layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, isOfEmbedder: isOfEmbedder, rules: rules)
       if let found = plan {
         do throws(DitqError) { try found.format.check() } catch { throw error.said(of: layer.name) }
         try IntegerWeights.check(inputs: layer.linear.inputs, of: layer.name)

@@ -24,7 +24,7 @@ package final class Report {
     for number in 0..<model.dit.linearCount {
       let linear = model.dit[number], name = model.dit.name(ofLinear: number)
       guard let weights = linear.integers else { continue }
-      let isOfImages = number == 1 || number == 2 || name.ends(withBytesOf: ".adaLN_modulation.1")
+      let isOfImages = ConditionEmbedder.isLinear(name) || name.ends(withBytesOf: ".adaLN_modulation.1")
       try layers.add(
         ReportedLayer(
           number: number, name: name, weights: weights, rows: isOfImages ? 1 : model.config.tokenCount,

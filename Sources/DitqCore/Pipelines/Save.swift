@@ -13,7 +13,8 @@
 //   NAME.input_ranges   F32 [bins, 2]   of static ranges: x ≈ scale · (q − zero) for each of the calibration's bins, scale then zero
 //   NAME.input_factors  F32 [inputs]    of balanced channels: what the inputs are multiplied with before they come here
 //   a decoder's   convolutions in 8 bits are packed layers "vae.NAME", their inputs in the order (tap row, tap column, channel)
-//   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."
+//   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."; embedders
+//                 of a block's own under the block's name: blocks.3.t_embedder.mlp.0, .mlp.2, blocks.3.y_embedder.embedding_table
 //
 // Packed layers come first, the zeros last of them; the others of these are multiples of 64 bytes, so that a mapped file is used in place. What
 // comes after them, the ranges first, stands wherever it does, and is copied.
@@ -84,7 +85,9 @@ extension Model {
       if let factors = linear.inputFactors { try others.add(TensorToWrite(name + ".input_factors", factors, [linear.inputs])) }
       if let ranges = linear.ranges { try others.add(TensorToWrite(name + ".input_ranges", ranges)) }
     }
-    try others.add(TensorToWrite("y_embedder.embedding_table.weight", dit.labels, shape: nil))
+    for (index, embedder) in dit.embedders.enumerated() {
+      try others.add(TensorToWrite(ConditionEmbedder.prefix(index) + ConditionEmbedder.labels + ".weight", embedder.labels, shape: nil))
+    }
     try others.add(TensorToWrite("pos_embed", dit.positions.baseAddress!, [1, config.tokenCount, width]))
     if let decoder {
       var replaced: [String] = []  // with what stands beside them: .scales, .sums

@@ -171,7 +171,7 @@ struct SessionWorkspace {
     transformer = arena.overlapping { arena in
       DiTWorkspace(
         &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken, attendsOnIntegers: model.dit.attendsOnIntegers,
-        images: images, threads: threads)
+        hasOwnEmbedders: model.dit.hasOwnEmbedders, images: images, threads: threads)
     }
     decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder, latentSize: config.latentSize) } }
   }

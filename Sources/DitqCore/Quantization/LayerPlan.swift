@@ -63,9 +63,9 @@ struct LayerPlan {
 
   /// The plan of a layer: qkv, proj, fc1 and fc2 as `standard` says; adaLN linears the same with float activations, because their input is
   /// one vector an image; everything else in float. Then each rule that matches, the last one winning.
-  init?(_ name: String, standard: LayerPlan, groupIsAutomatic: Bool, rules: [LayerRule]) {
+  init?(_ name: String, standard: LayerPlan, groupIsAutomatic: Bool, isOfEmbedder: Bool = false, rules: [LayerRule]) {
     self = standard
-    var isFloat = !name.starts(withBytesOf: "blocks.")
+    var isFloat = !name.starts(withBytesOf: "blocks.") || isOfEmbedder
     if name.ends(withBytesOf: ".adaLN_modulation.1") { activationBits = 32 }
     var groupIsAutomatic = groupIsAutomatic
     for rule in rules where rule.matches(name) {
