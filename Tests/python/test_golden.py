@@ -228,6 +228,28 @@ def test_a_sharded_directory_gives_the_bytes_of_the_whole_one(session, golden, t
         assert np.array_equal(sharded.decode_float(case["vae.z"]), whole.decode_float(case["vae.z"]))
 
 
+def test_of_candidates_side_by_side_the_one_is_read_that_diffusers_reads(session, golden, tmp_path):
+    """Shards of an index before a single file, which an earlier save may have left there; safetensors before torch's."""
+    case, whole = golden("diffusers-b"), session("diffusers-b")
+    folder = copy_of(tmp_path)
+    for part in ("transformer", "vae"):
+        file = folder / part / f"{WEIGHTS}.safetensors"
+        tensors = safetensors_io.read(file)
+        safetensors_io.write_shards(folder / part, WEIGHTS, tensors, 3)
+        file.write_bytes(safetensors_io.encode({name: 2 * tensor for name, tensor in tensors.items()}))
+        for name in (f"{WEIGHTS}.bin", f"{WEIGHTS}.bin.index.json"):
+            (folder / part / name).write_bytes(b"nothing that could be read")
+    with ditq.Model(folder) as model, model.session() as sharded:
+        run = lambda s: s.predict(case["forward.x"], case["forward.t"], case["forward.y"])
+        assert np.array_equal(run(sharded), run(whole))
+        assert np.array_equal(sharded.decode_float(case["vae.z"]), whole.decode_float(case["vae.z"]))
+    (folder / f"transformer/{WEIGHTS}.safetensors.index.json").unlink()
+    assert not np.array_equal(prediction(folder, case), run(whole))  # the single file, now
+    (folder / f"transformer/{WEIGHTS}.safetensors").unlink()
+    with pytest.raises(ditq.DitqFailure, match=f"{WEIGHTS}.bin(?!.index)"):
+        ditq.Model(folder)
+
+
 def test_an_older_directory_with_the_former_class_name_is_the_same_model(golden, session, tmp_path):
     case, folder = golden("diffusers-b"), copy_of(tmp_path)
     config = folder / "transformer/config.json"

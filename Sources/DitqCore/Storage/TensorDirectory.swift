@@ -2,17 +2,17 @@
 // Safetensors, TorchCheckpoint and JSON. Refuses shards outside the directory, and shards that hold more, less or other tensors than the
 // index says.
 
-/// The tensors of DIR/STEM.safetensors or of the shards in DIR/STEM.safetensors.index.json; if there is neither, the same with .bin.
+/// The tensors of a directory, of the first that is there in the order of diffusers 0.42: the shards of STEM.safetensors.index.json,
+/// STEM.safetensors, STEM.bin, the shards of STEM.bin.index.json. (It reads the last only where safetensors are ruled out.)
 func openTensors(directory: String, stem: String, _ allocator: Allocator) throws(DitqError) -> TensorCollection {
-  for suffix in [".safetensors", ".bin"] {
-    let file = "\(directory)/\(stem)\(suffix)"
-    if exists(file) { return try openTensors(file, allocator) }
-    let index = "\(file).index.json"
-    guard exists(index) else { continue }
+  for (suffix, isSharded) in [(".safetensors", true), (".safetensors", false), (".bin", false), (".bin", true)] {
+    let file = "\(directory)/\(stem)\(suffix)", path = isSharded ? file + ".index.json" : file
+    guard exists(path) else { continue }
+    guard isSharded else { return try openTensors(path, allocator) }
     do throws(DitqError) {
-      return try openShards(in: directory, try readIndex(index, suffix), allocator)
+      return try openShards(in: directory, try readIndex(path, suffix), allocator)
     } catch {
-      throw error.said(of: index)
+      throw error.said(of: path)
     }
   }
   throw DitqError(.notFound, "\(directory): neither \(stem).safetensors nor \(stem).bin found, nor an index of either")

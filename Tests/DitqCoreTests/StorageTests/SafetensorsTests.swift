@@ -234,12 +234,12 @@ final class ShardedSafetensorsTests {
 
   private var refused: DitqError? { refusal { try openTensors(directory: directory, stem: "m", .system) } }
 
-  @Test("one file is read, even if there is an index or a pickle beside it")
-  func oneFile() throws {
-    try write("m.safetensors", small)
-    try write(index: "nonsense")
-    try write("m.bin", [1])
+  @Test("an index is read before the file beside it, as diffusers does, and that before a pickle")
+  func candidates() throws {
+    for (name, contents) in [("m.bin", [1]), ("m.safetensors", small)] { try write(name, contents) }
     #expect(try openTensors(directory: directory, stem: "m", .system).tensors.count == 5)
+    try write(index: "nonsense")
+    #expect(refused?.status == .malformed, "not passed over for the file")
   }
 
   @Test("the shards of an index become one collection that keeps them open")
