@@ -258,7 +258,7 @@ typedef struct ditq_layer_rule {
   const char *DITQ_NONNULL pattern;
 } ditq_layer_rule;
 
-/* Static ranges, GPTQ and balance are calibrated: on guided DDIM runs (scale 4), both halves of the batch, labels spread over the classes. If only GPTQ
+/* Static ranges, GPTQ and balance are calibrated: on runs as those of ditq_compare, both halves of the batch, labels spread over the classes. If only GPTQ
    needs it, the network runs in 8 bits at about 12 of the steps, and each prediction is used again up to the next of them. */
 typedef struct ditq_quantize_options {
   uint32_t struct_size;
@@ -315,9 +315,10 @@ typedef struct ditq_compare_options {
 /*
  * Runs two models on the same noise and measures the second against the first: SQNR = 10·log10(Σ ref² / Σ (ref − out)²) in dB,
  * for the predicted noise at each step and for the input and output of each quantized layer at each step, with the share of
- * activations clipped, bytes, multiply-accumulates and time. A guided DDIM run at scale 4, both halves measured; layers are those
- * that `model` has quantized, and a layer's input is what each model gives it before quantizing; 300 dB where nothing differs. Where a model
- * predicts what is no finite number, DITQ_MALFORMED names the step, the model and the class.
+ * activations clipped, bytes, multiply-accumulates and time. A guided run at scale 4, both halves measured, or at 1 where the reference has
+ * no "no class"; by DDIM, or by Euler's method where velocity is predicted. Layers are those that `model` has quantized, and a layer's input is
+ * what each model gives it before quantizing; 300 dB where nothing differs. Where a model predicts what is no finite number, DITQ_MALFORMED names
+ * the step, the model and the class.
  */
 ditq_status ditq_compare(const ditq_model *DITQ_NONNULL reference, const ditq_model *DITQ_NONNULL model, const ditq_compare_options *DITQ_NULLABLE options,
                          ditq_report *DITQ_NULLABLE *DITQ_NONNULL report, ditq_error *DITQ_NULLABLE error);
@@ -367,8 +368,7 @@ ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session,
  * DITQ_UNSUPPORTED. Whichever is chosen follows what the model records of its schedule (betas, timestep spacing and offset, clipping, v_prediction, …),
  * as diffusers' from_config takes it over from one scheduler to another; but where the model's own sampler has its usual spacing, the chosen one has
  * its own: DDIM and DDPM leading (with DITQ_COMPATIBILITY_OFFICIAL respaced), DPM-Solver++ linspace; and nothing is clipped that the file of a solver does
- * not clip. In DITQ_COMPATIBILITY_DIFFUSERS the schedule is
- * torch's, in single precision.
+ * not clip. In DITQ_COMPATIBILITY_DIFFUSERS the schedule is torch's, in single precision.
  */
 enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
        DITQ_SAMPLER_DDIM = 1,        /* Song et al. 2021; eta adds noise */

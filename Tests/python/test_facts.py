@@ -10,6 +10,7 @@ import safetensors_io
 import torch_io
 from conftest import FIXTURES
 from ditq_c import INVALID_ARGUMENT, UNSUPPORTED, DitqFailure
+from test_compare import Report
 
 TENSORS = safetensors_io.read(FIXTURES / "official-a/model.safetensors")  # hidden 144 of 2 heads, 11 rows of labels, 4 × 4 tokens of 2 × 2
 
@@ -50,6 +51,12 @@ def test_a_label_table_without_no_class():
             for label, scale in ((10, 4.0), (11, 1.0)):
                 with pytest.raises(DitqFailure, match="no class"):
                     s.denoise([label], [1], steps=2, guidance_scale=scale)
+
+
+@pytest.mark.parametrize("null_class, scale", [(True, 4), (False, 1)])
+def test_a_comparison_is_guided_where_there_is_no_class(null_class, scale):
+    with opened(head_count=2, null_class=null_class) as model, model.quantize(weight_bits=8) as quantized:
+        assert Report(model, quantized, steps=2, samples=1).json["guidance_scale"] == scale
 
 
 def test_positions_in_another_order_are_refused_and_run_where_the_grid_is_given():

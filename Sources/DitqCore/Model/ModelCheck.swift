@@ -1,7 +1,6 @@
 // What has to be so of a model whatever it was made of: that its parts, each right by itself, are of one another's sizes, and packed
-// numbers what they may be. Every model is made
-// by way of this check, whichever reader or pipeline has its parts; what stands behind it (sessions, decoding, saving) relies on it. Refuses
-// what disagrees, naming both sides.
+// numbers what they may be. Every model is made by way of this check, whichever reader or pipeline has its parts; what stands behind it
+// (sessions, decoding, saving) relies on it. Refuses what disagrees, naming both sides.
 
 /// The parts of a model that have to fit.
 struct ModelParts {

@@ -17,13 +17,13 @@ extension Model {
 
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
-    try open(bytes, named: name, beside: nil, options)
+    try options.requireSupported()
+    return try open(bytes, named: name, beside: nil, options)
   }
 
   private static func open(
     _ bytes: Bytes, named name: String, beside: Settings?, _ options: OpenOptions
   ) throws(DitqError) -> Model {
-    try options.requireSupported()
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
     let checkpoint =
       isTorchFile(bytes.buffer)

@@ -14,6 +14,7 @@ package final class Report {
   private let layers: [ReportedLayer]
   /// [step][layer], layers in the order of `layers`.
   private var measures: [[LayerMeasure]]
+  private let guidanceScale: Double
   private let sizes: (reference: Int, model: Int)
   /// Both texts with their NULs, made when the comparison is finished and alive as long as the report.
   private var texts: (json: Block, csv: Block)?
@@ -34,15 +35,15 @@ package final class Report {
     for _ in 0..<options.steps { try measures.add(try [LayerMeasure](repeating: LayerMeasure(), room: layers.count)) }
     self.init(
       options, try timesteps.mapped(number), layers, measures, try [SignalAndNoise](repeating: SignalAndNoise(), room: options.steps),
-      (reference.weightsByteCount, model.weightsByteCount))
+      guidanceScale: reference.measuredGuidance, (reference.weightsByteCount, model.weightsByteCount))
   }
 
   private init(
     _ options: CompareOptions, _ timesteps: [String], _ layers: [ReportedLayer], _ measures: [[LayerMeasure]],
-    _ predictions: [SignalAndNoise], _ sizes: (reference: Int, model: Int)
+    _ predictions: [SignalAndNoise], guidanceScale: Double, _ sizes: (reference: Int, model: Int)
   ) {
     (self.options, self.timesteps, self.layers, self.measures) = (options, timesteps, layers, measures)
-    (self.predictions, self.sizes) = (predictions, sizes)
+    (self.predictions, self.guidanceScale, self.sizes) = (predictions, guidanceScale, sizes)
   }
 
   func tells(of number: Int) -> Bool { layers.contains { $0.number == number } }
@@ -92,7 +93,7 @@ package final class Report {
     let steps = Double(max(1, takenSteps))
     var text = LongText()
     try text.add("{\"steps\": \(options.steps), \"samples\": \(options.samples), \"seed\": \(options.seed)")
-    try text.add(", \"guidance_scale\": \(GenerateOptions.measuredGuidance), \"free_running\": \(options.isFreeRunning)")
+    try text.add(", \"guidance_scale\": \(guidanceScale), \"free_running\": \(options.isFreeRunning)")
     try text.add(", \"sqnr_db\": \(sqnr(step: -1)), \"sqnr_db_by_step\": ")
     try text.addList(predictions) { $0.decibels.description }
     try text.add(", \"decoder_sqnr_db\": \(decoder.map { "\($0.decibels)" } ?? "null"), \"timesteps\": ")
