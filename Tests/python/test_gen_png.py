@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ditq_c as ditq
+import safetensors_io
 from conftest import EMOJI, FIXTURES
 from test_calls import png_decode
 
@@ -104,6 +105,24 @@ def test_a_picture_does_not_replace_the_model(tmp_path, link):
     done = gen_png("--model", "model.ditq", "--count", 2, "--steps", 1, "-o", "x.png", folder=tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("gen_png: x-1.png: another file than the model expected"), done.stderr
     assert (tmp_path / "model.ditq").read_bytes() == DEFAULT_MODEL.read_bytes() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_the_file_does_not_say_is_said_or_told_as_assumed(tmp_path):
+    (tmp_path / "silent.safetensors").write_bytes(safetensors_io.encode(safetensors_io.read(EMOJI)))
+    said = {"head_count": 4, "pixel_space": True, "learned_variance": True, "compatibility": "official", "prediction": "epsilon", "null_class": True}
+    arguments = ["--model", "silent.safetensors", "--steps", 2, "-o", "x.png"]
+    done = gen_png(*arguments, "--config", json.dumps(said), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    with ditq.Model(EMOJI) as model, model.session() as session:
+        assert np.array_equal(png_decode((tmp_path / "x.png").read_bytes())[0], session.generate([0], [7], steps=2)[0])
+    done = gen_png(*arguments, "--config", json.dumps({**said, "null_class": False}), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "") and png_decode((tmp_path / "x.png").read_bytes())[1]["Guidance"] == "1"
+    del said["prediction"]
+    done = gen_png(*arguments, "--config", json.dumps(said), folder=tmp_path)
+    assert done.returncode == 0 and done.stderr == 'gen_png: silent.safetensors: assumed, as nobody said it: "prediction"; say it with --config\n'
+    for config in ("{", '{"heads": 4}'):
+        done = gen_png(*arguments, "--config", config, folder=tmp_path)
+        assert done.returncode == 1 and done.stderr.startswith("gen_png: silent.safetensors: config_json: ") and done.stderr.count("\n") == 1, done.stderr
 
 
 def test_texts_of_files_do_not_act_on_the_terminal_or_in_the_picture(tmp_path):

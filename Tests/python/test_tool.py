@@ -342,6 +342,22 @@ def test_a_report_keeps_permissions_and_links_and_leaves_what_is_protected(tmp_p
 SAID = ["--config", "prediction=epsilon", "--config", "null_class=true"]
 
 
+def test_what_the_file_does_not_say_is_said_or_told_as_assumed(tmp_path):
+    path = FIXTURES / "official-a/model.safetensors"
+    said = json.loads(answer("inspect", path, "--heads", 2, "--prediction", "epsilon", "--class-count", 11, "--json"))
+    assert said["assumed"] == [] and said["architecture"]["null_class"] is False
+    lines = tool("inspect", path, "--heads", 2).stdout.splitlines()
+    assert [line for line in lines if line.startswith("assumed")] == [
+        "assumed      prediction epsilon, null_class true (nobody said it; say it with --config KEY=VALUE)"]
+    done = tool("quantize", path, "--heads", 2, "-o", "x.ditq", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        0, f"ditq: {path}: assumed, as nobody said it: prediction epsilon, null_class true; say it with --config KEY=VALUE\n")
+    assert_refused(tool("inspect", path, "--config", "heads=2"), ["heads"])
+    for pair in ("heads", "=2"):
+        done = tool("inspect", path, "--config", pair)
+        assert done.returncode == MISUSED and f"--config: KEY=VALUE expected, {pair} found" in done.stderr
+
+
 def test_a_model_without_a_decoder_is_told_where_one_is_given(tmp_path):
     assert_refused(tool("generate", FIXTURES / "official-a/model.safetensors", "--heads", 2, *SAID, "-o", "x.png", folder=tmp_path), ["latents", "decoder"])
 

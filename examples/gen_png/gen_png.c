@@ -5,6 +5,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -33,7 +34,7 @@ static const char help_text[] =
     "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
-    "  --guidance X         classifier-free guidance, 1 = none (4)\n"
+    "  --guidance X         classifier-free guidance, 1 = none (4, or 1 where the model has no \"no class\")\n"
     "  --sampler NAME       auto (as the model says), ddim, ddpm, dpmpp_2m or flow_euler (auto)\n"
     "  --eta X              noise that ddim adds, 0 to 1 (0)\n"
     "  --threads N          threads to work with, 0 = one for every core (0)\n"
@@ -46,6 +47,7 @@ typedef struct {
   const char *model_path, *config, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
   uint64_t class_count, seed, steps, threads, count;
   bool grid, list_classes, help;
+  double guidance; /* NAN: not given */
   ditq_generate_options options;
   ditq_model *model; /* what it takes to answer */
   ditq_session *session;
@@ -117,7 +119,7 @@ static int parse(job *j, int argc, char **argv) {
   const struct { const char *name; bool *flag; const char **text, **list; double *decimal; uint64_t *whole, least, most; } options[] = {
       {.name = "--model", .text = &j->model_path}, {.name = "--config", .text = &j->config}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
       {.name = "--grid", .flag = &j->grid}, {.name = "--list-classes", .flag = &j->list_classes}, {.name = "--help", .flag = &j->help},
-      {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->options.guidance_scale},
+      {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->guidance},
       {.name = "--eta", .decimal = &j->options.eta},
       {.name = "--seed", .whole = &j->seed, .most = UINT64_MAX}, {.name = "--threads", .whole = &j->threads, .most = INT32_MAX},
       {.name = "--steps", .whole = &j->steps, .least = 1, .most = INT32_MAX},
@@ -172,10 +174,10 @@ static void file_path(const job *j, size_t index, char path[PATH_SIZE]) {
   else snprintf(path, PATH_SIZE, "%.*s-%zu%s", (int)(dot - j->output), j->output, index, dot);
 }
 
-/* The word that stands in the model's description behind `before`: what comes of the file's own texts stands behind those that are asked for. */
-static void copy_word(const char *json, const char *before, char *word, size_t size) {
+/* What stands in the model's description between `before` and `end`: what comes of the file's own texts stands behind those that are asked for. */
+static void copy_part(const char *json, const char *before, const char *end, char *part, size_t size) {
   const char *found = strstr(json, before);
-  snprintf(word, size, "%.*s", found ? (int)strcspn(found + strlen(before), "\"") : 0, found ? found + strlen(before) : "");
+  snprintf(part, size, "%.*s", found ? (int)strcspn(found + strlen(before), end) : 0, found ? found + strlen(before) : "");
 }
 
 static int describe(job *j) {
@@ -188,8 +190,13 @@ static int describe(job *j) {
   if (!json) return FAIL(FAILED, "not enough memory for the model's description");
   const ditq_status status = ditq_model_describe_json(j->model, json, needed, &needed, &error);
   if (status == DITQ_OK) {
-    copy_word(json, "\"compatibility\": \"", j->compatibility, sizeof j->compatibility);
-    copy_word(json, "\"sampling\": {\"sampler\": \"", j->ran, sizeof j->ran);
+    char assumed[256];
+    copy_part(json, "\"compatibility\": \"", "\"", j->compatibility, sizeof j->compatibility);
+    copy_part(json, "\"assumed\": [", "]", assumed, sizeof assumed);
+    copy_part(json, "\"sampling\": {\"sampler\": \"", "\"", j->ran, sizeof j->ran);
+    if (*assumed) say(stderr, "gen_png: %s: assumed, as nobody said it: %s; say it with --config", j->model_path, assumed);
+    if (!isnan(j->guidance)) j->options.guidance_scale = j->guidance;
+    else if (strstr(json, "\"null_class\": false")) j->options.guidance_scale = 1;
     if (j->options.sampler != DITQ_SAMPLER_AUTO) snprintf(j->ran, sizeof j->ran, "%s", j->sampler);
   }
   free(json);
@@ -321,7 +328,8 @@ static int run(job *j) {
   ditq_error error = DITQ_ERROR_INIT;
   char buffer[32];
   if (j->help) return fputs(help_text, stdout) < 0 ? FAILED : SUCCESS;
-  if (ditq_model_open(j->model_path, NULL, &j->model, &error) != DITQ_OK) return refused(&error);
+  const ditq_model_options opening = {.struct_size = sizeof opening, .config_json = j->config};
+  if (ditq_model_open(j->model_path, &opening, &j->model, &error) != DITQ_OK) return refused(&error);
   int status = describe(j);
   if (status != SUCCESS) return status;
   for (int32_t i = 0; j->list_classes && i < j->info.class_count; i++) say(stdout, "%" PRId32 "  %s", i, class_name(j, i, buffer));
@@ -336,7 +344,7 @@ static int run(job *j) {
 int main(int argc, char **argv) {
   const uint32_t version = ditq_abi_version();
   if (version != DITQ_ABI_VERSION) return FAIL(FAILED, "libditq ABI %d expected, %" PRIu32 " found", DITQ_ABI_VERSION, version);
-  job j = {.model_path = DITQ_DEFAULT_MODEL, .output = "out.png", .sampler = "auto", .seed = 7, .steps = 50};
+  job j = {.model_path = DITQ_DEFAULT_MODEL, .output = "out.png", .sampler = "auto", .seed = 7, .steps = 50, .guidance = NAN};
   j.options.struct_size = sizeof j.options;
   ditq_generate_options_init(&j.options);
   int status = parse(&j, argc, argv);
