@@ -17,7 +17,7 @@ import pytest
 import safetensors_io
 import torch_io
 from conftest import FIXTURES
-from ditq_c import CHECKSUM_MISMATCH, MALFORMED, OK, UNSUPPORTED
+from ditq_c import CHECKSUM_MISMATCH, MALFORMED, OK
 from safetensors_io import BF16
 from test_bad_input import not_opened, opened
 from test_golden import SCALING_FACTOR, WEIGHTS, copy_of, distance, prediction, run_ddim, steps_of
@@ -243,7 +243,7 @@ def test_pickles_may_be_shards(golden, session, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["timestep_embedder.linear_1.bias", "timestep_embedder.linear_2.weight", "class_embedder.embedding_table.weight"])
-def test_a_copy_of_an_embedder_that_differs_is_named(tmp_path, name):
+def test_a_block_with_an_embedder_that_differs_has_its_own(tmp_path, name):
     folder = copy_of(tmp_path)
     file, name = folder / f"transformer/{WEIGHTS}.safetensors", f"transformer_blocks.1.norm1.emb.{name}"
     tensors = safetensors_io.read(file)
@@ -251,4 +251,6 @@ def test_a_copy_of_an_embedder_that_differs_is_named(tmp_path, name):
     tensors[name].flat[-1] += 1e-6
     file.unlink()
     file.with_suffix(".bin").write_bytes(torch_io.save(tensors))
-    not_opened(folder, UNSUPPORTED, name, name.replace("blocks.1", "blocks.0"))
+    with ditq.Model(folder) as model:
+        own = [layer for layer in model.json()["layers"] if "embedder.mlp" in layer and layer.startswith("blocks.")]
+        assert own == ["blocks.1.t_embedder.mlp.0", "blocks.1.t_embedder.mlp.2"]

@@ -19,9 +19,11 @@ flags=()
 for flag in "${swift[@]}"; do flags+=(-Xswiftc "$flag"); done
 for flag in "${c[@]}" -g; do flags+=(-Xcc "$flag"); done
 # Objects of sources that are no longer there would stay, and their symbols be there twice.
-find "$scratch/release/" -path '*.build/*.swift.o' 2>/dev/null | while read -r object; do
-  [ -n "$(find Sources -name "$(basename "$object" .o)" -print -quit)" ] || rm "$object"
-done
+if [ -d "$scratch/release/" ]; then
+  find "$scratch/release/" -path '*.build/*.swift.o' | while read -r object; do
+    [ -n "$(find Sources -name "$(basename "$object" .o)" -print -quit)" ] || rm "$object"
+  done
+fi
 DITQ_EMBEDDED=1 swift build -c release --target Ditq --scratch-path "$scratch" "${flags[@]}"
 # The core stands before the kernels, as where the library is linked. Whole modules are compiled at once: most objects are empty.
 cd "$scratch/release/"

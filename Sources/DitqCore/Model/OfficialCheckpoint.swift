@@ -9,6 +9,10 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = ni
   var facts = try ModelFacts(options)
   if let config = recorded.config { facts.add(config, from: .metadata) }
   if let beside { try facts.add(beside, from: .beside, allowing: ModelFacts.fields) }
+  // First, as a build without decoders refuses it before it looks at any tensor.
+  let vae = try facts.settings.value("decoder").map { value throws(DitqError) in
+    try vaeConfig(Settings(value, named: "ditq.config: decoder"))
+  }
   let sizes = try TensorSizes(tensors, recorded.packed, facts.settings)
   facts.addConclusions(sizes, hasDecoder: options.decoder != nil)
   if let arguments = checkpoint.arguments { try facts.add(trainingArguments: arguments, sizes) }
@@ -27,15 +31,14 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = ni
   let sampling = try SamplingSettings(settings)
   let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
   // Where there is no decoder, its layers are ones that the file does not have.
-  let layers = settings.value("decoder") == nil ? recorded.packed : try recorded.packed.part(without: RecordedConfig.decoderPrefix)
+  let layers = vae == nil ? recorded.packed : try recorded.packed.part(without: RecordedConfig.decoderPrefix)
   let transformer = try LoadedTransformer(own, config, .official, layers, options.allocator)
   if settings.value("latent_size") == nil && !recorded.isPacked {
     let table = PositionTable(values: transformer.weights.positions, width: config.hiddenSize, tokens: config.tokenCount)
     if try !table.isComputed() { facts.add("latent_size", .number(Double(config.latentSize)), from: .assumption, named: "assumption") }
   }
   var decoder: LoadedDecoder?
-  if let value = settings.value("decoder") {
-    let vae = try vaeConfig(Settings(value, named: "ditq.config: decoder"))
+  if let vae {
     decoder = try LoadedDecoder(
       tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
   }
