@@ -1,10 +1,10 @@
 // Strings compared and ordered as bytes, and numbers as text. The standard library's String == compares canonical equivalents, for which
-// it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included; so do the pieces
-// of an interpolation, in the facade too.
+// it links tables of Unicode; names in model files are bytes. These operators shadow it in this module, `switch` included.
 
 import CPlatform
 
 extension String {
+  @inline(never)
   static func == (a: String, b: String) -> Bool { a.utf8.count == b.utf8.count && compare(a, b) == 0 }
   static func != (a: String, b: String) -> Bool { !(a == b) }
   static func ~= (pattern: String, value: String) -> Bool { pattern == value }
@@ -108,21 +108,3 @@ func text(ofShape shape: [Int]) -> String {
 
 /// A number, without ".0" where it is whole.
 func number(_ value: Float) -> String { value == value.rounded() && value.magnitude < 1e9 ? "\(Int(value))" : "\(value)" }
-
-// MARK: - Interpolation
-
-/// Careful: the standard library's own are inlined wherever a sentence is made; in the shipped library that was a fifth of the code. These
-/// shadow them for the types that most sentences show.
-extension DefaultStringInterpolation {
-  @export(interface)
-  @inline(never)
-  package mutating func appendLiteral(_ literal: String) { literal.write(to: &self) }
-
-  @export(interface)
-  @inline(never)
-  package mutating func appendInterpolation(_ text: String) { text.write(to: &self) }
-
-  @export(interface)
-  @inline(never)
-  package mutating func appendInterpolation(_ number: Int) { String(number).write(to: &self) }
-}
