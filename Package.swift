@@ -18,8 +18,10 @@ let shippedLibrary = "\(Context.packageDirectory)/.build-embedded/lib"
 let swift: [SwiftSetting] =
   embedded ? [.enableExperimentalFeature("Embedded"), .unsafeFlags(["-wmo", "-Xcc", "-fPIC", "-Xfrontend", "-function-sections"])] : []
 
-/// What runs once a request is compiled for size, where it ships; what runs once an element is in the kernels.
-let cold: [SwiftSetting] = swift + (embedded ? [.unsafeFlags(["-Osize"], .when(configuration: .release))] : [])
+/// What runs once a request is compiled for size, where it ships; what runs once an element is in the kernels. Whether two accesses to a variable
+/// overlap is checked by regular builds when they run; in Embedded Swift the calls for that do nothing, and are left out.
+let cold: [SwiftSetting] =
+  swift + (embedded ? [.unsafeFlags(["-Osize", "-enforce-exclusivity=unchecked"], .when(configuration: .release))] : [])
 
 /// Kernels are compiled without overflow and bounds checks: whoever calls them has checked the shapes. A kernel module is reached through
 /// the C symbols of CKernels alone and never imported, because importing would re-emit its code where the CPU features are missing.
@@ -58,7 +60,11 @@ let libraryLinking: [LinkerSetting] = [
       "-Xlinker", "-z", "-Xlinker", "relro", "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "noexecstack",
     ]
       + (embedded
-        ? ["-Xlinker", "--as-needed", "-Xlinker", "-T", "-Xlinker", "\(Context.packageDirectory)/Sources/Ditq/discarded.ld"]
+        // Functions with the same code become one: nothing compares their addresses.
+        ? [
+          "-Xlinker", "--icf=all", "-Xlinker", "--as-needed", "-Xlinker", "-T", "-Xlinker",
+          "\(Context.packageDirectory)/Sources/Ditq/discarded.ld",
+        ]
           + (keepsSymbols ? [] : ["-Xlinker", "-s"]) : []))
 ]
 

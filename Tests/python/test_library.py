@@ -45,7 +45,7 @@ def test_its_name_is_libditq_so_1():
 
 def test_it_is_stripped_and_hardly_larger_than_a_megabyte():
     # 961,008 bytes before it read whatever stands beside weights, ran diffusers' schedulers and asked for room before lists grow.
-    assert ditq.PATH.stat().st_size < 1.1 * (1 << 20)
+    assert ditq.PATH.stat().st_size < 1_100_000
     assert ".symtab" not in output("readelf", "-S", "-W", ditq.PATH)
 
 

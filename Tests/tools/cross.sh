@@ -62,8 +62,8 @@ module() {
 }
 
 module KernelMath -O
-module DitqCore -Osize
-module Ditq -Osize -Xcc -DDITQ_IMPLEMENTATION
+module DitqCore -Osize -enforce-exclusivity=unchecked
+module Ditq -Osize -enforce-exclusivity=unchecked -Xcc -DDITQ_IMPLEMENTATION
 kernel_objects=()
 for kernel in "${kernels[@]}"; do
   features=${kernel#"${kernel%%:*}"}
