@@ -151,8 +151,8 @@ typedef struct ditq_model_options {
   int32_t head_count; /* attention heads of a checkpoint that does not say: official files have no config. 0 = as config_json, its metadata, the file beside it or its training say, else the published sizes */
   int32_t reserved;
   const char *DITQ_NULLABLE config_json; /* what the file does not say: a JSON object of the fields of "ditq.config", see ditq_model_open */
-  const char *DITQ_NULLABLE decoder;     /* a VAE decoder's directory, to use in place of the model's own */
-  const char *DITQ_NULLABLE variant;     /* "fp16", …: which of the variants of its weights that a diffusers directory holds */
+  const char *DITQ_NULLABLE decoder;     /* a directory that AutoencoderKL saved, or a pipeline that has one in vae/: joins any model of its latents, in place of its own */
+  const char *DITQ_NULLABLE variant;     /* "fp16", …: which of the variants that directories hold of their weights; a part that has it not is taken without */
 } ditq_model_options;
 /* Two public code bases run the same DiT weights with small numerical differences; a golden comparison must say which. */
 enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPATIBILITY_DIFFUSERS = 2 };
@@ -162,7 +162,8 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  *   - a .ditq file: quantized, mapped into memory, ready at once;
  *   - a diffusers pipeline directory (model_index.json, transformer/, vae/, scheduler/; safetensors or torch .bin, whole or sharded with an
  *     index). The scheduler that model_index.json names, DDIMScheduler, DDPMScheduler or DPMSolverMultistepScheduler, is the model's sampler, by
- *     its settings and diffusers' defaults; settings that are not implemented are DITQ_UNSUPPORTED, with the field;
+ *     its settings and diffusers' defaults; settings that are not implemented are DITQ_UNSUPPORTED, with the field. Of weights side by side those
+ *     are taken that diffusers takes: shards of safetensors, a safetensors file, a .bin, shards of .bin; "files" in ditq_model_describe_json names them;
  *   - a safetensors checkpoint in the layout of the public DiT release. Sizes follow from the tensors; the file may say more in its
  *     metadata, under the key "ditq.config" (JSON: head_count, compatibility, pixel_space, class_names, sampler, …; steps and guidance_scale
  *     inform people through ditq_model_describe_json, options have their own defaults);

@@ -59,6 +59,7 @@ static inline ditqp_file ditqp_no_file(void) {
   return none;
 }
 static inline ditqp_file ditqp_look(const char *path) { return (void)path, ditqp_no_file(); }
+static inline size_t ditqp_names(const char *path, char *names, size_t size) { return (void)path, (void)names, (void)size, (size_t)0; }
 static inline ditqp_file ditqp_look_open(int descriptor) { return (void)descriptor, ditqp_no_file(); }
 static inline intptr_t ditqp_read_link(const char *path, char *target, size_t size) { return (void)path, (void)target, (void)size, -1; }
 static inline int ditqp_check_writable(const char *path, unsigned permissions) { return (void)path, (void)permissions, -1; }

@@ -4,6 +4,7 @@
  */
 #define _GNU_SOURCE
 #include "CPlatform.h"
+#include <dirent.h>
 
 intptr_t ditqp_write(int descriptor, const void *bytes, size_t size) {
   sigset_t ours, before, waiting;
@@ -45,6 +46,20 @@ ditqp_file ditqp_look(const char *path) {
 ditqp_file ditqp_look_open(int descriptor) {
   struct stat s;
   return described(fstat(descriptor, &s), &s);
+}
+
+size_t ditqp_names(const char *path, char *names, size_t size) {
+  DIR *directory = opendir(path);
+  if (!directory) return 0;
+  size_t filled = 0;
+  for (const struct dirent *entry; (entry = readdir(directory));) {
+    const size_t length = strlen(entry->d_name) + 1;
+    if (length > size - filled || strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    memcpy(names + filled, entry->d_name, length);
+    filled += length;
+  }
+  closedir(directory);
+  return filled;
 }
 
 intptr_t ditqp_read_link(const char *path, char *target, size_t size) {

@@ -34,7 +34,7 @@ struct CompareCommand: ParsableCommand {
   }
 
   func run() throws {
-    if let csv { try Output.check(csv, sources: [reference, model]) }
+    if let csv { try Output.check(csv, sources: [reference, model] + opening.sources) }
     let models = (reference: try opening.open(reference), model: try opening.open(model))
     let report = try Progress().during { callback, context in
       var options = ditq_compare_options()

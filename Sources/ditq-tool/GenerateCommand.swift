@@ -43,7 +43,7 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     let names = NumberedFiles(first: output)
-    try Output.check(output, sources: [model])
+    try Output.check(output, sources: [model] + opening.sources)
     let opened = try opening.open(model)
     guard opened.info.image_height > 0 else {
       throw LibraryError(
@@ -54,9 +54,9 @@ struct GenerateCommand: ParsableCommand {
     let pictures = (0..<(count ?? labels.count)).map { index in
       Picture(file: names[index], label: labels[index % labels.count], seed: seed &+ UInt64(index))
     }
-    for picture in pictures.dropFirst() { try Output.check(picture.file, sources: [model]) }
+    for picture in pictures.dropFirst() { try Output.check(picture.file, sources: [model] + opening.sources) }
     let style = Style(steps: steps, guidance: try guidance ?? (opened.hasNullClass() ? 4 : 1), sampler: sampler, eta: eta)
-    let studio = try Studio(opened, path: model, style, threads: threads, pictures: pictures.count)
+    let studio = try Studio(opened, path: model, opening, style, threads: threads, pictures: pictures.count)
     let seconds = try studio.draw(pictures) { picture, seconds in
       if !json { print(shown(studio.line(picture, seconds: seconds))) }
     }
@@ -111,9 +111,10 @@ private struct Studio {
   private let sampler: String, compatibility: String
   private let session: Session
   private let style: Style
+  private let openingTexts: [(String, String)]
 
-  init(_ model: Model, path: String, _ style: Style, threads: Int32, pictures: Int) throws {
-    (self.model, self.style) = (model, style)
+  init(_ model: Model, path: String, _ opening: OpenOptions, _ style: Style, threads: Int32, pictures: Int) throws {
+    (self.model, self.style, openingTexts) = (model, style, opening.texts)
     modelName = Output.name(of: path)
     let description = try JSON(reading: try model.json())
     sampler = style.sampler == .auto ? description["sampling"]?["sampler"]?.string ?? "" : style.sampler.rawValue
@@ -160,7 +161,7 @@ private struct Studio {
         ("Software", "libditq \(String(cString: ditq_version()))"), ("Model", shown(modelName)), ("Compatibility", compatibility),
         ("Class", shown(model.className(picture.label))), ("Label", "\(picture.label)"), ("Seed", "\(picture.seed)"),
         ("Steps", "\(style.steps)"), ("Guidance", general(style.guidance)), ("Sampler", sampler), ("Random", "torch"),
-      ] + (style.eta > 0 ? [("Eta", general(style.eta))] : [])
+      ] + (style.eta > 0 ? [("Eta", general(style.eta))] : []) + openingTexts
     let info = model.info
     try withCStrings(texts.flatMap { [$0.0, $0.1] }) { strings in
       let pairs = texts.indices.map { ditq_png_text(key: strings[2 * $0], text: strings[2 * $0 + 1]) }

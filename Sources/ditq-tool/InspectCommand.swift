@@ -45,7 +45,8 @@ private struct Description {
   var summary: [[String]] {
     var rows = [
       ["model", "\(path) (\(json["source"]?.string ?? "?"), \(json["compatibility"]?.string ?? "?") compatibility)"],
-      ["transformer", transformer], ["image", image], ["classes", classes], ["parameters", grouped(info.parameter_count)],
+      ["files", (json["files"]?.elements ?? []).compactMap(\.string).joined(separator: ", ")], ["transformer", transformer],
+      ["image", image], ["classes", classes], ["parameters", grouped(info.parameter_count)],
       ["weights", weights], ["layers", LayerFormats(json).text], ["macs", "\(grouped(info.macs_per_forward)) a forward of one image"],
     ]
     let calibration = Calibration(of: json)

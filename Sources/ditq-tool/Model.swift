@@ -9,12 +9,13 @@ final class Model {
   let handle: OpaquePointer
   let info: ditq_model_info
 
-  /// `heads`: attention heads, 0 = what the file says. `config`: other facts that it may not say, a JSON object.
-  init(path: String, heads: Int32 = 0, config: String? = nil) throws {
+  /// `heads`: attention heads, 0 = what the file says. `config`: other facts that it may not say, a JSON object. `decoder`: the directory of
+  /// one in place of the model's own. `variant`: of the weights in directories.
+  init(path: String, heads: Int32 = 0, config: String? = nil, decoder: String? = nil, variant: String? = nil) throws {
     var options = ditq_model_options()
     (options.struct_size, options.head_count) = (UInt32(MemoryLayout<ditq_model_options>.size), heads)
-    (handle, info) = try withCStrings(config.map { [$0] } ?? []) { texts in
-      options.config_json = texts.first
+    (handle, info) = try withCStrings([config, decoder, variant]) { texts in
+      (options.config_json, options.decoder, options.variant) = (texts[0], texts[1], texts[2])
       return try Model.described { ditq_model_open(path, &options, $0, $1) }
     }
   }
@@ -158,9 +159,18 @@ private func text(
 
 /// Calls `body` with each text as a C string that lives as long as the call.
 func withCStrings<R>(_ texts: [String], _ body: ([UnsafePointer<CChar>]) throws -> R) throws -> R {
-  var copies: [UnsafePointer<CChar>] = []
-  defer { for copy in copies { free(UnsafeMutablePointer(mutating: copy)) } }
+  try withCStrings(texts.map(Optional.some)) { try body($0.compactMap(\.self)) }
+}
+
+/// NULL for a text that is not there.
+func withCStrings<R>(_ texts: [String?], _ body: ([UnsafePointer<CChar>?]) throws -> R) throws -> R {
+  var copies: [UnsafePointer<CChar>?] = []
+  defer { for copy in copies { free(copy.map(UnsafeMutablePointer.init(mutating:))) } }
   for text in texts {
+    guard let text else {
+      copies.append(nil)
+      continue
+    }
     guard let copy = strdup(text) else { throw LibraryError(status: ditq_status(DITQ_OUT_OF_MEMORY), message: "not enough memory") }
     copies.append(UnsafePointer(copy))
   }

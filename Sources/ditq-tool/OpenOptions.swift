@@ -14,6 +14,23 @@ struct OpenOptions: ParsableArguments {
     help: ArgumentHelp("Any field of ditq.config that the file does not say: pixel_space=false. Repeat it.", valueName: "key=value"))
   var config: [String] = []
 
+  @Option(
+    help: ArgumentHelp("The decoder, in place of the model's own: a directory that AutoencoderKL saved, or a pipeline's.", valueName: "dir")
+  )
+  var vae: String?
+  @Option(help: ArgumentHelp("Which weights of a directory: fp16.", valueName: "name"))
+  var variant: String?
+
+  /// Beside the model's: files that an output may not replace.
+  var sources: [String] { vae.map { [$0] } ?? [] }
+
+  /// What was given, as a picture's texts have it beside the model's name.
+  var texts: [(String, String)] {
+    let heads = heads == 0 ? [] : [("head_count", JSON(Int(heads)))], facts = heads + facts
+    return [("Config", facts.isEmpty ? nil : JSON.object(facts).line), ("Decoder", vae.map(Output.name(of:))), ("Variant", variant)]
+      .compactMap { key, text in text.map { (key, shown($0)) } }
+  }
+
   func validate() throws {
     for pair in config where !(pair.firstIndex(of: "=").map { $0 != pair.startIndex } ?? false) {
       throw ValidationError("--config: KEY=VALUE expected, \(pair) found.")
@@ -21,7 +38,7 @@ struct OpenOptions: ParsableArguments {
   }
 
   func open(_ path: String, tellsAssumptions: Bool = true) throws -> Model {
-    let model = try Model(path: path, heads: heads, config: json)
+    let model = try Model(path: path, heads: heads, config: json, decoder: vae, variant: variant)
     if tellsAssumptions, let line = try model.assumptions() {
       complain("ditq: \(path): assumed, as nobody said it: \(line); say it with --config KEY=VALUE")
     }
@@ -29,13 +46,15 @@ struct OpenOptions: ParsableArguments {
   }
 
   /// What is given, as the library takes it; nil where nothing is.
-  private var json: String? {
-    var members = config.map { pair in
+  private var json: String? { facts.isEmpty ? nil : JSON.object(facts).line }
+
+  private var facts: [(String, JSON)] {
+    var facts = config.map { pair in
       let equals = pair.firstIndex(of: "=") ?? pair.endIndex, value = String(pair[equals...].dropFirst())
-      return (name: String(pair[..<equals]), value: (try? JSON(reading: value)) ?? .text(value))
+      return (String(pair[..<equals]), (try? JSON(reading: value)) ?? .text(value))
     }
-    if let prediction { members.append(("prediction", .text(prediction))) }
-    if let classCount { members.append(("class_count", JSON(classCount))) }
-    return members.isEmpty ? nil : JSON.object(members).line
+    if let prediction { facts.append(("prediction", .text(prediction))) }
+    if let classCount { facts.append(("class_count", JSON(classCount))) }
+    return facts
   }
 }

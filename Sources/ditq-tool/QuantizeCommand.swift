@@ -81,7 +81,7 @@ struct QuantizeCommand: ParsableCommand {
   }
 
   func run() throws {
-    try Output.check(output, sources: [model])
+    try Output.check(output, sources: [model] + opening.sources)
     let source = try opening.open(model)
     let progress = Progress()
     let quantized = try progress.during { callback, context in

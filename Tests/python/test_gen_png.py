@@ -125,6 +125,18 @@ def test_what_the_file_does_not_say_is_said_or_told_as_assumed(tmp_path):
         assert done.returncode == 1 and done.stderr.startswith("gen_png: silent.safetensors: config_json: ") and done.stderr.count("\n") == 1, done.stderr
 
 
+def test_a_decoder_and_a_variant_are_given_and_told(tmp_path):
+    model, vae = FIXTURES / "official-a/model.safetensors", FIXTURES / "diffusers-a/pipeline/vae"
+    facts = '{"head_count": 2, "prediction": "epsilon", "null_class": true}'
+    assert gen_png("--model", model, "--config", facts, "--vae", vae, "--steps", 2, "-o", "x.png", folder=tmp_path).stderr == ""
+    pixels, texts = png_decode((tmp_path / "x.png").read_bytes())
+    with ditq.Model(model, head_count=2, decoder=os.fsencode(vae)) as opened, opened.session() as session:
+        assert np.array_equal(pixels, session.generate([0], [7], steps=2)[0])
+    assert texts.items() >= {"Config": facts, "Decoder": "vae"}.items() and "Variant" not in texts
+    done = gen_png("--model", FIXTURES / "diffusers-a/pipeline", "--variant", "fp16", folder=tmp_path)
+    assert done.returncode == 1 and "fp16" in done.stderr
+
+
 def test_texts_of_files_do_not_act_on_the_terminal_or_in_the_picture(tmp_path):
     data = EMOJI.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]

@@ -78,6 +78,17 @@ def test_a_picture_says_all_that_it_takes_to_make_it_again(emoji):
     assert emoji.generate(4, noise=np.zeros((1, 3, 32, 32)), steps=1).texts["Noise"] == "given" and "Noise" not in texts
 
 
+def test_a_decoder_and_a_variant_are_given_and_told(tmp_path):
+    path, vae = FIXTURES / "official-a/model.safetensors", FIXTURES / "diffusers-a/pipeline/vae"
+    with ditq.Model(path, head_count=2, decoder=vae, prediction="epsilon") as model:
+        image = model.generate(1, steps=2)
+        assert image.texts["Decoder"] == "vae" and json.loads(image.texts["Config"]) == {"head_count": 2, "prediction": "epsilon"}
+    with ditq_c.Model(path, head_count=2, decoder=os.fsencode(vae)) as model, model.session() as session:
+        assert np.array_equal(image.numpy(), session.generate([1], [0], steps=2)[0])
+    with pytest.raises(ditq.NotFound, match="fp16"):
+        ditq.Model(FIXTURES / "diffusers-a/pipeline", variant="fp16")
+
+
 def test_a_session_goes_on_when_its_model_is_closed(tiny):
     with ditq.Model(W8A8) as model:
         session, expected = model.session(threads=1), model.generate("red apple", seed=7, steps=1)

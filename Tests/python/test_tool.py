@@ -358,6 +358,22 @@ def test_what_the_file_does_not_say_is_said_or_told_as_assumed(tmp_path):
         assert done.returncode == MISUSED and f"--config: KEY=VALUE expected, {pair} found" in done.stderr
 
 
+def test_a_decoder_is_given_and_told(tmp_path):
+    model, vae = FIXTURES / "official-a/model.safetensors", FIXTURES / "diffusers-a/pipeline/vae"
+    given = ["--heads", 2, *SAID, "--vae", vae]
+    answer("generate", model, *given, "--steps", 2, "-o", "x.png", folder=tmp_path)
+    pixels, texts = png_decode((tmp_path / "x.png").read_bytes())
+    with ditq.Model(model, head_count=2, decoder=os.fsencode(vae)) as opened, opened.session() as session:
+        assert np.array_equal(pixels, session.generate([0], [7], steps=2)[0])
+    assert texts["Decoder"] == "vae" and json.loads(texts["Config"]) == {"head_count": 2, "prediction": "epsilon", "null_class": True}
+    lines = tool("inspect", model, *given).stdout.splitlines()
+    assert [line.split()[1:] for line in lines if line.startswith("files")] == [["model.safetensors,", f"{vae}/diffusion_pytorch_model.safetensors"]]
+    assert_refused(tool("inspect", FIXTURES / "diffusers-a/pipeline", "--variant", "fp16"), ["variant", "fp16"])
+    mine = shutil.copytree(vae, tmp_path / "vae")
+    (mine / "x.png").touch()
+    assert_refused(tool("generate", model, *given, "--vae", mine, "-o", mine / "x.png", folder=tmp_path), ["replace"])
+
+
 def test_a_model_without_a_decoder_is_told_where_one_is_given(tmp_path):
     assert_refused(tool("generate", FIXTURES / "official-a/model.safetensors", "--heads", 2, *SAID, "-o", "x.png", folder=tmp_path), ["latents", "decoder"])
 

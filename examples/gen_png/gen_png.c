@@ -31,6 +31,8 @@ static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
     "  --model PATH         a .ditq, safetensors or .pt file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
     "  --config JSON        what the file does not say of its model, such as '{\"head_count\": 4}'\n"
+    "  --vae DIR            the decoder to draw with: a directory that AutoencoderKL saved, or a pipeline's\n"
+    "  --variant NAME       which weights of a directory, such as fp16\n"
     "  --class NAME|NUMBER  what to draw; repeat it to draw several in turn (0)\n"
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
@@ -44,7 +46,7 @@ static const char help_text[] =
     "  -o FILE              where the picture goes (out.png)\n";
 
 typedef struct {
-  const char *model_path, *config, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
+  const char *model_path, *config, *vae, *variant, *output, *sampler, *classes[CLASS_LIMIT]; /* what the command line asks for; count 0: not given */
   uint64_t class_count, seed, steps, threads, count;
   bool grid, list_classes, help;
   double guidance; /* NAN: not given */
@@ -74,6 +76,12 @@ static const char *shown(const char *text, char *buffer, size_t size) {
   }
   buffer[used] = '\0';
   return buffer;
+}
+
+/* The last name of a path. */
+static const char *base(const char *path) {
+  for (const char *c = path; *c; c++) path = c[0] == '/' && c[1] ? c + 1 : path;
+  return path;
 }
 
 /* One line, whatever the texts in it hold. */
@@ -117,7 +125,8 @@ static int parse_decimal(const char *option, const char *text, double least, dou
 
 static int parse(job *j, int argc, char **argv) {
   const struct { const char *name; bool *flag; const char **text, **list; double *decimal; uint64_t *whole, least, most; } options[] = {
-      {.name = "--model", .text = &j->model_path}, {.name = "--config", .text = &j->config}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
+      {.name = "--model", .text = &j->model_path}, {.name = "--config", .text = &j->config},
+      {.name = "--vae", .text = &j->vae}, {.name = "--variant", .text = &j->variant}, {.name = "--sampler", .text = &j->sampler}, {.name = "-o", .text = &j->output},
       {.name = "--grid", .flag = &j->grid}, {.name = "--list-classes", .flag = &j->list_classes}, {.name = "--help", .flag = &j->help},
       {.name = "--class", .list = j->classes}, {.name = "--guidance", .decimal = &j->guidance},
       {.name = "--eta", .decimal = &j->options.eta},
@@ -286,6 +295,7 @@ static void decimal(double value, char text[32]) {
 /* Writes pictures first … first + count - 1 into one file: as square as possible, with white gaps between and around them. */
 static int save(const job *j, size_t first, size_t count, size_t gap) {
   char path[PATH_SIZE], software[64], model[PATH_SIZE], names[4096] = "", labels[4096] = "", seeds[48], steps[16], guidance[32], eta[32];
+  char config[4096], decoder[PATH_SIZE], variant[256];
   char buffer[32], safe[4096];
   file_path(j, first, path);
   size_t columns = 1, used = 0, used_by_labels = 0, row_size = j->width * j->channels;
@@ -309,12 +319,14 @@ static int save(const job *j, size_t first, size_t count, size_t gap) {
   if (count > 1) snprintf(seeds + length, sizeof seeds - (size_t)length, "-%" PRIu64, j->seeds[first + count - 1]);
   snprintf(software, sizeof software, "libditq %s", ditq_version());
   snprintf(steps, sizeof steps, "%" PRIu64, j->steps), decimal(j->options.guidance_scale, guidance), decimal(j->options.eta, eta);
-  const char *base = j->model_path;
-  for (const char *c = base; *c; c++) base = c[0] == '/' && c[1] ? c + 1 : base;
-  const ditq_png_text texts[] = {
-      {"Software", software}, {"Model", shown(base, model, sizeof model)}, {"Compatibility", j->compatibility}, {"Class", names},
-      {"Label", labels}, {"Seed", seeds}, {"Steps", steps}, {"Guidance", guidance}, {"Sampler", j->ran}, {"Random", "torch"}, {"Eta", eta}};
-  const size_t text_count = sizeof texts / sizeof *texts - (j->options.eta > 0 ? 0 : 1);
+  ditq_png_text texts[14] = {
+      {"Software", software}, {"Model", shown(base(j->model_path), model, sizeof model)}, {"Compatibility", j->compatibility}, {"Class", names},
+      {"Label", labels}, {"Seed", seeds}, {"Steps", steps}, {"Guidance", guidance}, {"Sampler", j->ran}, {"Random", "torch"}};
+  size_t text_count = 10;
+  if (j->options.eta > 0) texts[text_count++] = (ditq_png_text){"Eta", eta};
+  if (j->config) texts[text_count++] = (ditq_png_text){"Config", shown(j->config, config, sizeof config)};
+  if (j->vae) texts[text_count++] = (ditq_png_text){"Decoder", shown(base(j->vae), decoder, sizeof decoder)};
+  if (j->variant) texts[text_count++] = (ditq_png_text){"Variant", shown(j->variant, variant, sizeof variant)};
   ditq_error error = DITQ_ERROR_INIT;
   const ditq_status status = ditq_png_write(path, sheet, (int32_t)width, (int32_t)height, (int32_t)j->channels, texts, text_count, &error);
   free(sheet);
@@ -328,7 +340,7 @@ static int run(job *j) {
   ditq_error error = DITQ_ERROR_INIT;
   char buffer[32];
   if (j->help) return fputs(help_text, stdout) < 0 ? FAILED : SUCCESS;
-  const ditq_model_options opening = {.struct_size = sizeof opening, .config_json = j->config};
+  const ditq_model_options opening = {.struct_size = sizeof opening, .config_json = j->config, .decoder = j->vae, .variant = j->variant};
   if (ditq_model_open(j->model_path, &opening, &j->model, &error) != DITQ_OK) return refused(&error);
   int status = describe(j);
   if (status != SUCCESS) return status;

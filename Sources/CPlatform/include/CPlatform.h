@@ -60,6 +60,8 @@ typedef struct ditqp_file {
 /* Following links. Where nothing can be told the kind is DITQP_NOTHING, with errno. */
 ditqp_file ditqp_look(const char *path);
 ditqp_file ditqp_look_open(int descriptor);
+/* Writes the names in a directory, each with its NUL, but for those that do not fit; the bytes written, 0 where it cannot be read. */
+size_t ditqp_names(const char *path, char *names, size_t size);
 /* Where a symbolic link leads, NUL-terminated; -1 where the path is none, or does not fit. */
 intptr_t ditqp_read_link(const char *path, char *target, size_t size);
 /* 0 where this process may write to the file, and it is not protected by having no permission to write at all, which root's rights pass over. */

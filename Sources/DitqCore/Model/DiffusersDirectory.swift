@@ -1,109 +1,105 @@
 // Opening a diffusers pipeline directory: model_index.json, transformer/, vae/, scheduler/. Every field that changes the arithmetic is
 // checked against the one value that is implemented; fields that do not change it are ignored.
 
-import CKernels
-
 func openDiffusersDirectory(_ path: String, _ options: OpenOptions) throws(DitqError) -> Model {
   guard kind(of: path + "/model_index.json") != .nothing else {
     throw DitqError(.notFound, "\(path): a diffusers pipeline expected, a directory without model_index.json found")
   }
   let index = try Settings(file: path + "/model_index.json", named: "model_index.json")
   try index.require("_class_name", "DiTPipeline")
-  var config = try transformerConfig(Settings(file: path + "/transformer/config.json", named: "transformer/config.json"), options)
-  let vae = try vaeConfig(Settings(file: path + "/vae/config.json", named: "vae/config.json"))
+  var config = try transformerConfig(
+    Settings(diffusersConfig: path + "/transformer/config.json", named: "transformer/config.json"), index, options)
   var sampling = try schedulerSettings(
-    Settings(file: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"), index)
+    Settings(diffusersConfig: path + "/scheduler/scheduler_config.json", named: "scheduler/scheduler_config.json"), index)
   var names = try labels(index, count: config.classCount)
   try ModelFacts(options).overrule(&config, &sampling, &names)
   let classNames = try ClassNames(names, classCount: config.classCount)
 
   let transformer = try said(of: "transformer") { () throws(DitqError) in
-    let tensors = try openTensors(directory: path + "/transformer", stem: "diffusion_pytorch_model", options.allocator)
-    return try LoadedTransformer(tensors, config, .diffusers, PackedLayers(), options.allocator)
+    try openTensors(directory: path + "/transformer", stem: diffusersStem, variant: options.variant, options.allocator)
   }
-  let decoder = try said(of: "vae") { () throws(DitqError) in
-    let tensors = try openTensors(directory: path + "/vae", stem: "diffusion_pytorch_model", options.allocator)
-    return try LoadedDecoder(tensors, vae, PackedLayers(), options.allocator)
+  let vae: DirectoryDecoder
+  if let chosen = options.decoder {
+    vae = try DirectoryDecoder(chosen: chosen, options)
+  } else {
+    _ = try index.className("vae", among: [autoencoderClass])
+    vae = try DirectoryDecoder(directory: path + "/vae", named: "vae", options)
+  }
+  if let variant = options.variant, !transformer.isVariant && !vae.isVariant {
+    throw DitqError(.notFound, "variant: \(jsonLiteral(variant)) expected of the transformer or the decoder, found of neither")
   }
   return try Model(
-    config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
-    source: "diffusers directory")
+    config: config, sampling: sampling, classNames: classNames,
+    transformer: said(of: "transformer") { () throws(DitqError) in
+      try LoadedTransformer(transformer.tensors, config, .diffusers, PackedLayers(), options.allocator)
+    },
+    decoder: vae.decoder, source: "diffusers directory", files: ["transformer/" + transformer.file, vae.file])
 }
 
-private func said<T>(of part: String, _ body: () throws(DitqError) -> T) throws(DitqError) -> T {
-  do { return try body() } catch { throw error.said(of: part) }
+/// What diffusers calls the weights of each part of a pipeline.
+let diffusersStem = "diffusion_pytorch_model"
+
+extension Settings {
+  /// A configuration as diffusers reads it: what is listed under "_use_default_values" has its default, whatever is said of it.
+  init(diffusersConfig path: String, named name: String) throws(DitqError) {
+    let settings = try Settings(file: path, named: name)
+    let unsaid = settings.value("_use_default_values")?.array ?? []
+    let said = try (settings.json.members ?? []).kept { member in !unsaid.contains { $0.string ?? "" == member.name } }
+    try self.init(.object(said), named: name)
+  }
 }
 
-private func transformerConfig(_ settings: Settings, _ options: OpenOptions) throws(DitqError) -> DiTConfig {
-  try settings.require("_class_name", "DiTTransformer2DModel", "Transformer2DModel")
-  try settings.require("activation_fn", "gelu-approximate")
+private func transformerConfig(_ settings: Settings, _ index: Settings, _ options: OpenOptions) throws(DitqError) -> DiTConfig {
+  // model_index.json names the class; by its old name, one field of the configuration says which it is now.
+  let own = try settings.choice("_class_name", among: transformerClasses)
+  guard let number = try index.className("transformer", among: transformerClasses) ?? own else {
+    throw settings.wrong("_class_name", "the class of a transformer", nil, .malformed)
+  }
+  if transformerClasses[number] == "Transformer2DModel" { try settings.require("norm_type", "ada_norm_zero") }
+  try settings.require("activation_fn", "gelu-approximate", default: "gelu-approximate")
   try settings.require("norm_type", "ada_norm_zero", default: "ada_norm_zero")
   try settings.require("norm_elementwise_affine", false, default: false)
   try settings.require("attention_bias", true, default: true)
-  try settings.require("attention_type", "default", default: "default")
-  for field in ["double_self_attention", "only_cross_attention", "use_linear_projection", "use_additional_conditions"] {
-    try settings.require(field, false, default: false)
-  }
-  for field in ["cross_attention_dim", "caption_channels", "num_vector_embeds"] { try settings.requireNothing(field) }
-  let headCount = try settings.integer("num_attention_heads", in: Limit.heads)
-  let headSize = try settings.integer("attention_head_dim", in: Limit.headSize)
-  let channels = try settings.integer("in_channels", in: Limit.channels)
+  let headCount = try settings.integer("num_attention_heads", in: Limit.heads, default: 16)
+  let headSize = try settings.integer("attention_head_dim", in: Limit.headSize, default: 72)
+  let channels = try settings.integer("in_channels", in: Limit.channels, default: 4)
   let epsilon = try settings.float("norm_eps", above: 0, below: 1, default: 1e-5)
   let compatibility = options.compatibility ?? .diffusers
   return DiTConfig(
-    compatibility: compatibility, hiddenSize: headCount * headSize, depth: try settings.integer("num_layers", in: Limit.depth),
-    headCount: headCount, patchSize: try settings.integer("patch_size", in: Limit.patchSize), channels: channels,
+    compatibility: compatibility, hiddenSize: headCount * headSize,
+    depth: try settings.integer("num_layers", in: Limit.depth, default: 28), headCount: headCount,
+    patchSize: try settings.integer("patch_size", in: Limit.patchSize, default: 2), channels: channels,
     outputChannels: try settings.integer("out_channels", in: 1...2048, default: channels),
-    latentSize: try settings.integer("sample_size", in: Limit.latentSize), mlpSize: 4 * headCount * headSize,
-    classCount: try settings.integer("num_embeds_ada_norm", in: Limit.classes),
+    latentSize: try settings.integer("sample_size", in: Limit.latentSize, default: 32), mlpSize: 4 * headCount * headSize,
+    classCount: try settings.integer("num_embeds_ada_norm", in: Limit.classes, default: 1000),
     secondNormEpsilon: compatibility == .official ? DiTConfig.normEpsilon : epsilon, isPixelSpace: false)
 }
 
-func vaeConfig(_ settings: Settings) throws(DitqError) -> VAEConfig {
-  guard ditqk_decodes() != 0 else {
-    throw DitqError(.unsupported, settings.name + ": none expected in this build, which has no code for it, one found")
-  }
-  try settings.require("_class_name", "AutoencoderKL")
-  try settings.require("act_fn", "silu", default: "silu")
-  try settings.require("mid_block_add_attention", true, default: true)
-  try settings.require("use_post_quant_conv", true, default: true)
-  for field in ["latents_mean", "latents_std", "shift_factor"] { try settings.requireNothing(field) }
-  guard let list = settings.value("block_out_channels")?.array, (1...8).contains(list.count) else {
-    throw settings.wrong("block_out_channels", "an array of 1 to 8 numbers", settings.value("block_out_channels"), .malformed)
-  }
-  let groups = try settings.integer("norm_num_groups", in: 1...1024, default: 32)
-  var channels: [Int] = []
-  for item in list {
-    guard let count = item.integer, (1...16384).contains(count), count % groups == 0 else {
-      throw settings.wrong("block_out_channels", "multiples of norm_num_groups (\(groups)) up to 16384", item, .malformed)
+private let transformerClasses = ["DiTTransformer2DModel", "Transformer2DModel"]
+
+extension Settings {
+  /// Which of some classes model_index.json names for a part, as in ["diffusers", "DDIMScheduler"]; nil where it names none, as in [null, null].
+  func className(_ part: String, among names: [String]) throws(DitqError) -> Int? {
+    guard let named = value(part) else { return nil }
+    guard let pair = named.array, pair.count == 2, pair[1].string != nil || pair[1].isNull else {
+      throw wrong(part, "a library and a class", named, .malformed)
     }
-    channels.append(count)
+    guard !pair[1].isNull else { return nil }
+    guard let index = names.firstIndex(where: { $0 == pair[1].string ?? "" }) else { throw wrong(part, alternatives(names), pair[1]) }
+    return index
   }
-  let blocks = settings.value("up_block_types")?.array ?? []
-  guard blocks.count == channels.count else {
-    throw settings.wrong("up_block_types", "as many as block_out_channels, \(channels.count),", .number(Double(blocks.count)))
-  }
-  for block in blocks where !(block.string ?? "" == "UpDecoderBlock2D") {
-    throw settings.wrong("up_block_types", "\"UpDecoderBlock2D\"", block)
-  }
-  let latents = try settings.integer("latent_channels", in: 1...1024, default: 4)
-  let imageChannels = try settings.integer("out_channels", in: 1...4, default: 3)
-  guard imageChannels == 1 || imageChannels == 3 else { throw settings.wrong("out_channels", "1 or 3", settings.value("out_channels")) }
-  return VAEConfig(
-    latentChannels: latents, imageChannels: imageChannels, blockChannels: channels,
-    layersPerBlock: try settings.integer("layers_per_block", in: 1...16, default: 1), normGroups: groups,
-    scalingFactor: try settings.number("scaling_factor", above: 1e-6, below: 1e6, default: 0.18215))
 }
 
-/// The names of "id2label": {"0": "tench, Tinca tinca", …}; empty where there are none.
+/// The names of "id2label": {"0": "tench, Tinca tinca", …}; empty where there are none; labels in between may have none.
 private func labels(_ index: Settings, count: Int) throws(DitqError) -> [String] {
   guard let value = index.value("id2label") else { return [] }
   guard let members = value.members else { throw index.wrong("id2label", "an object", value, .malformed) }
-  var names = [String](repeating: "", count: min(count, members.count))
+  var names: [String] = []
   for member in members {
-    guard let label = Int(member.name), names.indices.contains(label), let name = member.value.string else {
-      throw index.wrong("id2label", "names of the labels 0 to \(names.count - 1)", .string(member.name), .malformed)
+    guard let label = Int(member.name), (0..<count).contains(label), let name = member.value.string else {
+      throw index.wrong("id2label", "names of the labels 0 to \(count - 1)", .string(member.name), .malformed)
     }
+    while names.count <= label { try names.add("") }
     names[label] = name
   }
   return names

@@ -1,5 +1,5 @@
 // The scheduler of a diffusers pipeline as the settings of a sampler. model_index.json names its class, which reads scheduler_config.json as
-// diffusers 0.42 does: its own fields alone, each with a default of its own where it is missing or listed under "_use_default_values".
+// diffusers 0.42 does: its own fields alone, each with a default of its own where it is missing.
 // What it would do otherwise than the library is refused, with the field; fields that it does not read may hold anything.
 
 func schedulerSettings(_ settings: Settings, _ index: Settings) throws(DitqError) -> SamplingSettings {
@@ -33,16 +33,9 @@ private struct DiffusersScheduler {
   private let kind: SchedulerClass
 
   init(_ settings: Settings, _ index: Settings) throws(DitqError) {
-    // ["diffusers", "DDIMScheduler"]; without one there, the class that the file itself names.
-    if let named = index.value("scheduler") {
-      guard let names = named.array, names.count == 2, let name = names[1].string else {
-        throw index.wrong("scheduler", "a library and a class", named, .malformed)
-      }
-      let classes = Array(SchedulerClass.allCases)
-      guard let number = classes.firstIndex(where: { $0.name == name }) else {
-        let known = "\"" + classes[0].name + "\", \"" + classes[1].name + "\" or \"" + classes[2].name + "\""
-        throw index.wrong("scheduler", known, .string(name))
-      }
+    // Where model_index.json names none, the class that the file itself names.
+    let classes = Array(SchedulerClass.allCases)
+    if let number = try index.className("scheduler", among: classes.mapped { $0.name }) {
       kind = classes[number]
     } else {
       guard let found = try settings.choice("_class_name", of: SchedulerClass.self) else {
@@ -50,9 +43,7 @@ private struct DiffusersScheduler {
       }
       kind = found
     }
-    let unsaid = settings.value("_use_default_values")?.array ?? []
-    let said = (settings.json.members ?? []).filter { member in !unsaid.contains { $0.string ?? "" == member.name } }
-    self.settings = try Settings(.object(said), named: settings.name)
+    self.settings = settings
   }
 
   /// A field that Python asks only whether it is true: null is not.

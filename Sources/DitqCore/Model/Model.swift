@@ -19,6 +19,9 @@ package final class Model {
   private let decoderByteCount: Int
   /// "safetensors", "ditq", "torch checkpoint", "torch checkpoint, \"ema\"" or "diffusers directory".
   package let source: String
+  /// The names of the files that were read: in a directory that was opened from there on, those of a chosen decoder as the host gave it. None
+  /// of bytes in memory.
+  let files: [String]
   /// Fields of ditq.config that no source said of it: what is usual was taken.
   let assumed: [String]
   /// How it was quantized, a JSON object; nil for a model that was not.
@@ -31,13 +34,13 @@ package final class Model {
   /// What a reader opened. Refuses parts that do not fit each other. A convenience initializer: see Block.
   convenience init(
     config: DiTConfig, sampling: SamplingSettings, classNames: ClassNames, transformer: LoadedTransformer,
-    decoder: LoadedDecoder?, source: String, calibration: String? = nil, assumed: [String] = []
+    decoder: LoadedDecoder?, source: String, files: [String], calibration: String? = nil, assumed: [String] = []
   ) throws(DitqError) {
     let parts = ModelParts(
       config: config, sampling: sampling, classNames: classNames, transformer: transformer.weights, decoder: decoder?.decoder)
     try parts.check()
     self.init(
-      parts, source: source, assumed: assumed, calibration: calibration,
+      parts, source: source, files: files, assumed: assumed, calibration: calibration,
       parameterCount: transformer.parameterCount + (decoder?.parameterCount ?? 0),
       byteCounts: (transformer.byteCount, decoder?.byteCount ?? 0), tensors: [transformer.tensors] + (decoder.map { [$0.tensors] } ?? []),
       blocks: [transformer.block] + (decoder.map { [$0.block] } ?? []))
@@ -52,18 +55,19 @@ package final class Model {
     try parts.check()
     let growth = (decoder?.convolutionByteCount ?? 0) - (source.decoder?.convolutionByteCount ?? 0)
     self.init(
-      parts, source: source.source, assumed: source.assumed, calibration: calibration, parameterCount: source.parameterCount,
+      parts, source: source.source, files: source.files, assumed: source.assumed, calibration: calibration,
+      parameterCount: source.parameterCount,
       byteCounts: (weights.byteCount(source.config), source.decoderByteCount + growth), tensors: source.tensors,
       blocks: source.blocks + memory)
   }
 
   /// Of parts that were checked.
   private init(
-    _ parts: ModelParts, source: String, assumed: [String], calibration: String?, parameterCount: Int,
+    _ parts: ModelParts, source: String, files: [String], assumed: [String], calibration: String?, parameterCount: Int,
     byteCounts: (transformer: Int, decoder: Int), tensors: [TensorCollection], blocks: [Block]
   ) {
     (config, sampling, classNames, dit, ownDecoder) = (parts.config, parts.sampling, parts.classNames, parts.transformer, parts.decoder)
-    self.assumed = assumed
+    (self.files, self.assumed) = (files, assumed)
     (self.source, self.calibration, self.parameterCount) = (source, calibration, parameterCount)
     (transformerByteCount, decoderByteCount) = byteCounts
     (self.tensors, self.blocks) = (tensors, blocks)

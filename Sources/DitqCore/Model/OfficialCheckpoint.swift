@@ -3,18 +3,24 @@
 // say something else.
 
 /// `beside`: what the file NAME.ditq.json says, where there is one.
-func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = nil, _ options: OpenOptions) throws(DitqError) -> Model {
+func openOfficialCheckpoint(
+  _ checkpoint: CheckpointFile, beside: Settings? = nil, files: [String] = [], _ options: OpenOptions
+) throws(DitqError) -> Model {
   let tensors = checkpoint.tensors
   let recorded = try RecordedConfig(tensors)
   var facts = try ModelFacts(options)
   if let config = recorded.config { facts.add(config, from: .metadata) }
   if let beside { try facts.add(beside, from: .beside, allowing: ModelFacts.fields) }
   // First, as a build without decoders refuses it before it looks at any tensor.
-  let vae = try facts.settings.value("decoder").map { value throws(DitqError) in
+  let chosen = try options.decoder.map { path throws(DitqError) in try DirectoryDecoder(chosen: path, options) }
+  let own = try facts.settings.value("decoder").map { value throws(DitqError) in
     try vaeConfig(Settings(value, named: "ditq.config: decoder"))
   }
+  if let variant = options.variant, !(chosen?.isVariant ?? false) {
+    throw DitqError(.invalidArgument, "variant: a directory that has \(jsonLiteral(variant)) expected, a single file found")
+  }
   let sizes = try TensorSizes(tensors, recorded.packed, facts.settings)
-  facts.addConclusions(sizes, hasDecoder: options.decoder != nil)
+  facts.addConclusions(sizes, hasDecoder: chosen != nil)
   if let arguments = checkpoint.arguments { try facts.add(trainingArguments: arguments, sizes) }
   facts.addAssumptions(sizes, isPacked: recorded.isPacked)
 
@@ -29,22 +35,22 @@ func openOfficialCheckpoint(_ checkpoint: CheckpointFile, beside: Settings? = ni
   }
   let classNames = try ClassNames(names, classCount: max(0, config.classCount))
   let sampling = try SamplingSettings(settings)
-  let own = try tensors.part(under: RecordedConfig.decoderPrefix, inverted: true)
+  let prefix = RecordedConfig.decoderPrefix
   // Where there is no decoder, its layers are ones that the file does not have.
-  let layers = vae == nil ? recorded.packed : try recorded.packed.part(without: RecordedConfig.decoderPrefix)
-  let transformer = try LoadedTransformer(own, config, .official, layers, options.allocator)
+  let layers = own == nil ? recorded.packed : try recorded.packed.part(without: prefix)
+  let transformer = try LoadedTransformer(tensors.part(under: prefix, inverted: true), config, .official, layers, options.allocator)
   if settings.value("latent_size") == nil && !recorded.isPacked {
     let table = PositionTable(values: transformer.weights.positions, width: config.hiddenSize, tokens: config.tokenCount)
     if try !table.isComputed() { facts.add("latent_size", .number(Double(config.latentSize)), from: .assumption, named: "assumption") }
   }
-  var decoder: LoadedDecoder?
-  if let vae {
-    decoder = try LoadedDecoder(
-      tensors.part(under: RecordedConfig.decoderPrefix), vae, recorded.packed.part(under: RecordedConfig.decoderPrefix), options.allocator)
+  var decoder = chosen?.decoder
+  if decoder == nil, let own {
+    decoder = try LoadedDecoder(tensors.part(under: prefix), own, recorded.packed.part(under: prefix), options.allocator)
   }
   return try Model(
     config: config, sampling: sampling, classNames: classNames, transformer: transformer, decoder: decoder,
-    source: recorded.isPacked ? "ditq" : checkpoint.source, calibration: recorded.calibration, assumed: facts.assumed)
+    source: recorded.isPacked ? "ditq" : checkpoint.source, files: files + (chosen.map { [$0.file] } ?? []),
+    calibration: recorded.calibration, assumed: facts.assumed)
 }
 
 extension DiTConfig {

@@ -3,7 +3,7 @@
 extension Model {
   @export(interface)
   package static func open(path: String, _ options: OpenOptions) throws(DitqError) -> Model {
-    try options.requireSupported()
+    try options.check()
     switch kind(of: path) {
     case .directory:
       guard options.expectedSHA256 == nil else {
@@ -11,18 +11,19 @@ extension Model {
       }
       return try openDiffusersDirectory(path, options)
     default:
-      return try open(Bytes(mapping: path), named: path, beside: try settings(beside: path), options)
+      let bytes = try Bytes(mapping: path), beside = try settings(beside: path)
+      return try open(bytes, named: path, beside: beside, files: [path] + (beside.map { [$0.name] } ?? []), options)
     }
   }
 
   @export(interface)
   package static func open(_ bytes: Bytes, named name: String, _ options: OpenOptions) throws(DitqError) -> Model {
-    try options.requireSupported()
-    return try open(bytes, named: name, beside: nil, options)
+    try options.check()
+    return try open(bytes, named: name, beside: nil, files: [], options)
   }
 
   private static func open(
-    _ bytes: Bytes, named name: String, beside: Settings?, _ options: OpenOptions
+    _ bytes: Bytes, named name: String, beside: Settings?, files: [String], _ options: OpenOptions
   ) throws(DitqError) -> Model {
     if let expected = options.expectedSHA256 { try verify(bytes, expected, name) }
     let checkpoint =
@@ -30,7 +31,7 @@ extension Model {
       ? try readTorchCheckpoint(bytes, named: name, options.allocator)
       : CheckpointFile(tensors: try readSafetensors(bytes, named: name), source: "safetensors", arguments: nil)
     do {
-      return try openOfficialCheckpoint(checkpoint.withoutPrefix(), beside: beside, options)
+      return try openOfficialCheckpoint(checkpoint.withoutPrefix(), beside: beside, files: files.mapped(lastComponent), options)
     } catch {
       throw error.said(of: name)
     }

@@ -15,10 +15,12 @@ package struct OpenOptions {
   package var variant: String?
   package init() {}
 
-  /// What is not yet implemented is said so.
-  func requireSupported() throws(DitqError) {
-    for (name, value) in [("decoder", decoder), ("variant", variant)] where value != nil {
-      throw DitqError(.unsupported, name + ": NULL expected, as this version does not know it yet, a text found")
+  /// A variant is a part of files' names.
+  func check() throws(DitqError) {
+    guard let variant else { return }
+    let isPlain = variant.utf8.allSatisfy { $0 > 0x20 && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ".") && $0 != 0x7f }
+    guard isPlain && !variant.isEmpty else {
+      throw DitqError(.invalidArgument, "variant: a name such as \"fp16\" expected, \(jsonLiteral(variant)) found")
     }
   }
 }

@@ -121,10 +121,19 @@ struct Settings {
     return index
   }
 
-  private func alternatives(_ names: [String]) -> String {
+  func alternatives(_ names: [String]) -> String {
     var list = ""
     for (index, name) in names.enumerated() { list += (index == 0 ? "\"" : "\" or \"") + name }
     return list + "\""
+  }
+
+  /// nil where it is missing.
+  func array(_ field: String, in counts: ClosedRange<Int>) throws(DitqError) -> [JSON]? {
+    guard let value = value(field) else { return nil }
+    guard let array = value.array, counts.contains(array.count) else {
+      throw wrong(field, "an array of \(counts.lowerBound) to \(counts.upperBound) values", value, .malformed)
+    }
+    return array
   }
 
   // MARK: - Fields with one implemented value

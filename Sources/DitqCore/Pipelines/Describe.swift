@@ -6,6 +6,8 @@ extension Model {
     let c = config
     var text = "{\"source\": \(jsonLiteral(source)), \"compatibility\": \"\(c.compatibility.name)\", \"assumed\": ["
     for (index, field) in assumed.enumerated() { text += (index == 0 ? "\"" : ", \"") + field + "\"" }
+    text += "], \"files\": ["
+    for (index, file) in files.enumerated() { text += (index == 0 ? "" : ", ") + jsonLiteral(file) }
     text += "]"
     text += ", \"architecture\": {\"hidden_size\": \(c.hiddenSize), \"depth\": \(c.depth), \"head_count\": \(c.headCount)"
     text += ", \"mlp_size\": \(c.mlpSize), \"patch_size\": \(c.patchSize), \"token_count\": \(c.tokenCount)"

@@ -92,6 +92,18 @@ func kind(of path: String) -> PathKind {
   }
 }
 
+/// The names in a directory, in the order of their bytes, as many as 64 KiB hold; none where it cannot be read.
+func names(inDirectory path: String) throws(DitqError) -> [String] {
+  let room = try Block(byteCount: 65_536, from: .system, for: "names"), bytes = room.start.assumingMemoryBound(to: CChar.self)
+  let end = bytes + ditqp_names(path, bytes, room.byteCount)
+  var names: [String] = [], name = UnsafePointer(bytes)
+  while name < end {
+    try names.add(String(bytes: name))
+    name += strlen(name) + 1
+  }
+  return try order(ofNames: names).order.mapped { names[$0] }
+}
+
 /// Up to `limit` bytes of a small file of the system, such as those under /proc, whose size is not told; nil when it cannot be read.
 func readSmallFile(_ path: String, limit: Int = 4000) -> [UInt8]? {
   let descriptor = ditqp_open_read(path)

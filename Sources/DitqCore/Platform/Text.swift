@@ -94,6 +94,12 @@ func withoutExtension(_ path: String) -> String {
   return String(decoding: bytes[..<dot], as: UTF8.self)
 }
 
+/// What stands behind the last "/" of a path.
+func lastComponent(_ path: String) -> String {
+  let bytes = path.utf8
+  return bytes.lastIndex(of: UInt8(ascii: "/")).map { String(decoding: bytes[bytes.index(after: $0)...], as: UTF8.self) } ?? path
+}
+
 func asciiLowercased(_ text: String) -> String {
   let isCapital = UInt8(ascii: "A")...UInt8(ascii: "Z")
   return String(decoding: text.utf8.map { isCapital.contains($0) ? $0 | 0x20 : $0 }, as: UTF8.self)

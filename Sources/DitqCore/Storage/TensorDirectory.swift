@@ -2,20 +2,59 @@
 // Safetensors, TorchCheckpoint and JSON. Refuses shards outside the directory, and shards that hold more, less or other tensors than the
 // index says.
 
-/// The tensors of a directory, of the first that is there in the order of diffusers 0.42: the shards of STEM.safetensors.index.json,
-/// STEM.safetensors, STEM.bin, the shards of STEM.bin.index.json. (It reads the last only where safetensors are ruled out.)
-func openTensors(directory: String, stem: String, _ allocator: Allocator) throws(DitqError) -> TensorCollection {
-  for (suffix, isSharded) in [(".safetensors", true), (".safetensors", false), (".bin", false), (".bin", true)] {
-    let file = "\(directory)/\(stem)\(suffix)", path = isSharded ? file + ".index.json" : file
-    guard exists(path) else { continue }
-    guard isSharded else { return try openTensors(path, allocator) }
-    do throws(DitqError) {
-      return try openShards(in: directory, try readIndex(path, suffix), allocator)
-    } catch {
-      throw error.said(of: path)
+/// The tensors of a directory, and where they were found.
+struct DirectoryTensors {
+  let tensors: TensorCollection
+  /// The file that was read, or the index of shards: its name in the directory.
+  let file: String
+  /// Whether they are of the variant that was asked for; there may be others only.
+  let isVariant: Bool
+}
+
+/// The tensors of a directory, of the first that is there in the order of diffusers 0.42: shards of safetensors, one safetensors file, one
+/// .bin, shards of .bin. (It reads the last only where safetensors are ruled out.) A variant goes before what has none; as in diffusers, a
+/// part of a pipeline need not have it.
+func openTensors(directory: String, stem: String, variant: String? = nil, _ allocator: Allocator) throws(DitqError) -> DirectoryTensors {
+  for variant in variant == nil ? [nil] : [variant, nil] {
+    for (suffix, isSharded) in [(".safetensors", true), (".safetensors", false), (".bin", false), (".bin", true)] {
+      let file = fileName(stem, suffix, isSharded: isSharded, variant), path = directory + "/" + file
+      guard exists(path) else { continue }
+      let tensors: TensorCollection
+      if isSharded {
+        do throws(DitqError) {
+          tensors = try openShards(in: directory, try readIndex(path, suffix), allocator)
+        } catch {
+          throw error.said(of: path)
+        }
+      } else {
+        tensors = try openTensors(path, allocator)
+      }
+      return DirectoryTensors(tensors: tensors, file: file, isVariant: variant != nil)
     }
   }
-  throw DitqError(.notFound, "\(directory): neither \(stem).safetensors nor \(stem).bin found, nor an index of either")
+  var text = "\(directory): neither \(stem).safetensors nor \(stem).bin found, nor an index of either"
+  for (index, variant) in try variants(of: stem, inDirectory: directory).enumerated() {
+    text += (index == 0 ? "; there is the variant " : ", ") + jsonLiteral(variant)
+  }
+  throw DitqError(.notFound, text)
+}
+
+/// "diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.safetensors.index.fp16.json".
+private func fileName(_ stem: String, _ suffix: String, isSharded: Bool, _ variant: String?) -> String {
+  let variant = variant.map { "." + $0 } ?? ""
+  return isSharded ? stem + suffix + ".index" + variant + ".json" : stem + variant + suffix
+}
+
+/// The variants whose weights, or indices of shards, are in a directory.
+private func variants(of stem: String, inDirectory directory: String) throws(DitqError) -> [String] {
+  var variants: [String] = []
+  for name in try names(inDirectory: directory) {
+    let parts = split(name, at: ".")
+    let place = parts.count == 3 && (parts[2] == "safetensors" || parts[2] == "bin") ? 1 : parts.count == 5 && parts[2] == "index" ? 3 : nil
+    guard let place, parts[0] == stem, !parts[place].utf8.contains(UInt8(ascii: "-")) else { continue }
+    if !variants.contains(where: { $0 == parts[place] }) { try variants.add(parts[place]) }
+  }
+  return variants
 }
 
 /// The reader goes by the name: in a directory, that says what a file is.

@@ -7,7 +7,7 @@ import functools
 import numbers
 import os
 import weakref
-from typing import Any, Optional, Sequence, Union
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from . import _ctypes as api
 
@@ -49,10 +49,13 @@ class ModelInfo:
 
 
 class Native:
-    """A ditq_model, the bytes that it reads where they are, and the file that it came from, as (device, inode)."""
+    """A ditq_model, the bytes that it reads where they are, the file that it came from, as (device, inode), and what it was opened with, as the texts
+    of a picture say it."""
 
-    def __init__(self, pointer: int, path: str = "", source: object = None, file: Optional[tuple[int, int]] = None):
-        self.pointer, self.path, self.source, self.file = pointer, path, source, file
+    def __init__(
+        self, pointer: int, path: str = "", source: object = None, file: Optional[tuple[int, int]] = None, opening: Mapping[str, str] = {}
+    ):
+        self.pointer, self.path, self.source, self.file, self.opening = pointer, path, source, file, dict(opening)
         weakref.finalize(self, api.lib.ditq_model_close, pointer)
         info = api.ModelInfo()
         api.call(api.lib.ditq_model_describe, pointer, info)

@@ -48,7 +48,8 @@ class Model(Handle):
 
     compatibility: "auto", "official" or "diffusers". sha256: refuse any other file. head_count, config, and any field of ditq.config as a keyword, such as
     prediction="velocity", null_class=False or pixel_space=False: what the file does not say of its model; these go before what it says. `assumed` lists
-    what nobody said. A model is immutable, any number of threads may share it.
+    what nobody said. decoder: a directory that AutoencoderKL saved, or a pipeline's, whose decoder is used in place of the model's own. variant: which
+    weights of a directory, such as "fp16". A model is immutable, any number of threads may share it.
     """
 
     def __init__(
@@ -58,6 +59,8 @@ class Model(Handle):
         compatibility: Union[str, int] = "auto",
         sha256: Optional[str] = None,
         head_count: int = 0,
+        decoder: Union[str, os.PathLike[str], None] = None,
+        variant: Optional[str] = None,
         config: Optional[Mapping[str, Any]] = None,
         progress: Progress = None,
         **facts: Any,
@@ -68,6 +71,8 @@ class Model(Handle):
         options = api.ModelOptions(compatibility=api.number(api.Compatibility, compatibility), head_count=head_count, progress=call.hook)
         options.expected_sha256 = None if sha256 is None else api.text(sha256)
         options.config_json = config_json(config, facts)
+        options.decoder = None if decoder is None else api.path(decoder)
+        options.variant = None if variant is None else api.text(variant)
         path, held, file = "", None, None
         if isinstance(source, bytes):
             held = source
@@ -78,7 +83,10 @@ class Model(Handle):
         else:
             path = os.fspath(source)
             pointer = call(api.created, api.lib.ditq_model_open, api.path(source), options)
-        self._hold(Native(pointer, path, held, file))
+        said = {"head_count": head_count} if head_count else {}
+        said |= json.loads(options.config_json) if options.config_json else {}
+        opening = {"Config": json.dumps(said) if said else None, "Decoder": decoder and os.path.basename(os.path.normpath(os.fspath(decoder))), "Variant": variant}
+        self._hold(Native(pointer, path, held, file, {key: shown(text) for key, text in opening.items() if text}))
 
     @classmethod
     def _made(cls, pointer: int, source: Model) -> Model:

@@ -184,7 +184,7 @@ class Session(Handle):
             texts["Guidance interval"] = f"{decimal(options.guidance_begin)} to {decimal(options.guidance_end)}"
         if options.guidance_channels:
             texts["Guidance channels"] = str(options.guidance_channels)
-        return texts | ({"Noise": "given"} if options.noise else {})
+        return texts | ({"Noise": "given"} if options.noise else {}) | self._native.opening
 
     def denoise(
         self, labels: Union[Label, Sequence[Label]], *, seed: Seeds = 0, noise: Any = None, progress: Progress = None, **sampling: Any
