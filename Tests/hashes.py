@@ -205,7 +205,7 @@ def instruction_sets(model):
             with model.session(threads=1, isa_limit=limit) as session:
                 sets.setdefault(session.json()["instruction_set"], limit)
         except DitqFailure as failure:  # a set of another architecture
-            assert failure.status == ditq.INVALID_ARGUMENT
+            assert failure.status == ditq.UNSUPPORTED
     return sets
 
 

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
 
-FLOORS=(Platform Storage Compute Quantization Model Sampling Pipelines)
+FLOORS=(Platform Storage Compute Quantization Sampling Model Pipelines)
 C_MODULES=(CPlatform CPNG CKernels)
 LONGEST=300 # lines of a Swift file
 

@@ -207,6 +207,8 @@ typedef struct ditq_model_info {
   uint64_t parameter_count;
   uint64_t weights_size;                                 /* bytes that the weights take in memory */
   uint64_t macs_per_forward;                             /* multiply-accumulates of one transformer call on one image */
+  int32_t output_channels;                               /* of what the transformer predicts: 2 × latent_channels with a learned variance */
+  int32_t reserved;
 } ditq_model_info;
 ditq_status ditq_model_describe(const ditq_model *DITQ_NONNULL model, ditq_model_info *DITQ_NONNULL info, ditq_error *DITQ_NULLABLE error);
 /* Everything as JSON: architecture, layers, the settings recorded in the file, class names. Copies up to capacity bytes with the NUL; *needed is the full size. */
@@ -358,6 +360,13 @@ void ditq_session_destroy(ditq_session *DITQ_NULLABLE session);
    image of latents or pixels takes gigabytes, within the time that copying it takes. From any thread or a signal handler. Does nothing on an idle
    session. */
 void ditq_session_cancel(ditq_session *DITQ_NONNULL session);
+typedef struct ditq_session_info {
+  uint32_t struct_size;
+  int32_t isa;          /* DITQ_ISA_…, what it computes with */
+  int32_t threads, batch_limit;
+  uint64_t memory_size; /* bytes that it works in, see ditq_session_memory */
+} ditq_session_info;
+ditq_status ditq_session_describe(const ditq_session *DITQ_NONNULL session, ditq_session_info *DITQ_NONNULL info, ditq_error *DITQ_NULLABLE error);
 /* What really runs, as JSON: instruction set, threads, bytes, step times of the last call. Like ditq_model_describe_json. */
 ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session, char *DITQ_NULLABLE buffer, size_t capacity, size_t *DITQ_NONNULL needed,
                                        ditq_error *DITQ_NULLABLE error);
@@ -365,17 +374,21 @@ ditq_status ditq_session_describe_json(const ditq_session *DITQ_NONNULL session,
 /* ---- Generating --------------------------------------------------------------------------------------------------------- */
 
 /*
- * The first three go by what a diffusion predicts (noise, the image, or v), the last by the velocity of a flow: one that does not fit the model is
+ * Most go by what a diffusion predicts (noise, the image, or v), FLOW_EULER by the velocity of a flow, HEUN by either: one that does not fit the model is
  * DITQ_UNSUPPORTED. Whichever is chosen follows what the model records of its schedule (betas, timestep spacing and offset, clipping, v_prediction, …),
  * as diffusers' from_config takes it over from one scheduler to another; but where the model's own sampler has its usual spacing, the chosen one has
- * its own: DDIM and DDPM leading (with DITQ_COMPATIBILITY_OFFICIAL respaced), DPM-Solver++ linspace; and nothing is clipped that the file of a solver does
+ * its own: DDIM and DDPM leading (with DITQ_COMPATIBILITY_OFFICIAL respaced), DPM-Solver++ and Heun linspace; and nothing is clipped that the file of a solver does
  * not clip. In DITQ_COMPATIBILITY_DIFFUSERS the schedule is torch's, in single precision.
  */
 enum { DITQ_SAMPLER_AUTO = 0,        /* what the model records, else DDIM */
        DITQ_SAMPLER_DDIM = 1,        /* Song et al. 2021; eta adds noise */
        DITQ_SAMPLER_DDPM = 2,        /* ancestral, with the learned variance where the model has one (Nichol & Dhariwal 2021) and records no fixed one */
        DITQ_SAMPLER_DPMPP_2M = 3,    /* DPM-Solver++ multistep, order 2 (Lu et al. 2022) */
-       DITQ_SAMPLER_FLOW_EULER = 4 };/* straight paths, for flow-matching weights such as SiT */
+       DITQ_SAMPLER_FLOW_EULER = 4,  /* straight paths, for flow-matching weights such as SiT */
+       DITQ_SAMPLER_HEUN = 5,        /* two predictions a step, and their mean; the last step takes one (Karras et al. 2022, as diffusers' HeunDiscreteScheduler) */
+       DITQ_SAMPLER_DPMPP_3M = 6 };  /* DPM-Solver++ multistep, order 3 */
+/* "dpmpp_2m" for 3, "auto" for 0, NULL for a number that is no sampler: from 0 on, all that there are come before the first NULL. Static. */
+const char *DITQ_NULLABLE ditq_sampler_name(int32_t sampler);
 enum { DITQ_RANDOM_TORCH = 0,   /* the numbers of torch.Generator("cpu").manual_seed(seed), to within 1e-6; the low 32 bits of the seed count */
        DITQ_RANDOM_PHILOX = 1 };/* counter-based: independent of batch and order */
 
@@ -446,6 +459,13 @@ ditq_status ditq_run_create(const ditq_model *DITQ_NONNULL model, const int32_t 
 /* One sampling step; *remaining is how many are left. DITQ_INVALID_ARGUMENT when none is. A step that was cancelled, or whose latents were no finite
    numbers, did not happen. */
 ditq_status ditq_run_step(ditq_run *DITQ_NONNULL run, ditq_session *DITQ_NONNULL session, int32_t *DITQ_NONNULL remaining, ditq_error *DITQ_NULLABLE error);
+typedef struct ditq_run_info {
+  uint32_t struct_size;
+  int32_t sampler;            /* DITQ_SAMPLER_…, the one that runs, never AUTO */
+  int32_t steps, steps_taken;
+  uint64_t count;             /* images */
+} ditq_run_info;
+ditq_status ditq_run_describe(const ditq_run *DITQ_NONNULL run, ditq_run_info *DITQ_NONNULL info, ditq_error *DITQ_NULLABLE error);
 /* The latents as they are, and the model's present guess of the finished ones (for a preview; zeros before the first step); either may be NULL. latents_size bytes each. */
 ditq_status ditq_run_latents(const ditq_run *DITQ_NONNULL run, float *DITQ_NULLABLE latents, float *DITQ_NULLABLE guess, size_t latents_size,
                              ditq_error *DITQ_NULLABLE error);

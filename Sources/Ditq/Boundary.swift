@@ -70,6 +70,12 @@ func count(_ value: Int, _ name: String) throws(DitqError) -> Int {
   return value
 }
 
+/// The value of an enumerator, nil where this version has none of its number; `known` says which there are.
+func enumerator<E>(_ name: String, _ found: Int32, _ value: E?, _ known: @autoclosure () -> String) throws(DitqError) -> E {
+  guard let value else { throw DitqError(.unsupported, "\(name): \(known()) expected, \(found) found") }
+  return value
+}
+
 /// Checks that a buffer has room for `count` × `each` elements of `width` bytes.
 func checkRoom(_ size: Int, _ name: String, count: Int, each: Int, width: Int) throws(DitqError) {
   let elements = count.multipliedReportingOverflow(by: each)

@@ -6,7 +6,7 @@ import DitqCore
 @c @implementation
 public func ditq_generate_options_init(_ options: UnsafeMutablePointer<ditq_generate_options>!) {
   guard let options else { return }
-  let defaults = GenerateOptions()
+  let defaults = SamplingOptions()
   var result = ditq_generate_options()
   result.struct_size = UInt32(MemoryLayout<ditq_generate_options>.size)
   result.steps = Int32(defaults.steps)
@@ -17,16 +17,21 @@ public func ditq_generate_options_init(_ options: UnsafeMutablePointer<ditq_gene
 }
 
 @c @implementation
+public func ditq_sampler_name(_ sampler: Int32) -> UnsafePointer<CChar>! {
+  Int(sampler) == DITQ_SAMPLER_AUTO ? cString("auto") : Sampler(rawValue: sampler).map { cString($0.staticName) }
+}
+
+@c @implementation
 public func ditq_generate(
   _ session: OpaquePointer!, _ labels: UnsafePointer<Int32>!, _ seeds: UnsafePointer<UInt64>!, _ count: Int,
   _ options: UnsafePointer<ditq_generate_options>!, _ pixels: UnsafeMutablePointer<UInt8>!, _ pixels_size: Int,
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error, allocating: .nothing) { () throws(DitqError) in
-    let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
+    let session = try object(session, Session.self, "session"), request = try request(labels, seeds, options, count)
     let pixels = try required(pixels, "pixels")
     let room = try room(pixels, pixels_size, "pixels_size", count: request.count, each: session.model.imageCount)
-    let (values, progress) = try generateOptions(options)
+    let (values, progress) = try samplingOptions(options)
     try session.generate(request, values, pixels: room) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
@@ -38,10 +43,10 @@ public func ditq_denoise(
   _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error, allocating: .nothing) { () throws(DitqError) in
-    let session = try object(session, Session.self, "session"), request = try request(labels, seeds, count)
+    let session = try object(session, Session.self, "session"), request = try request(labels, seeds, options, count)
     let latents = try required(latents, "latents")
     let room = try room(latents, latents_size, "latents_size", count: request.count, each: session.model.config.latentCount)
-    let (values, progress) = try generateOptions(options)
+    let (values, progress) = try samplingOptions(options)
     try session.denoise(request, values, latents: room) { progress.tell($0, $1, $2, $3, $4) }
   }
 }
@@ -88,8 +93,11 @@ public func ditq_predict(
 
 // MARK: - Translation
 
-func request(_ labels: UnsafePointer<Int32>?, _ seeds: UnsafePointer<UInt64>?, _ images: Int) throws(DitqError) -> Request {
-  Request(labels: try required(labels, "labels"), seeds: seeds, count: try count(images, "count"))
+func request(
+  _ labels: UnsafePointer<Int32>?, _ seeds: UnsafePointer<UInt64>?, _ pointer: UnsafePointer<ditq_generate_options>?, _ images: Int
+) throws(DitqError) -> Request {
+  Request(
+    labels: try required(labels, "labels"), seeds: seeds, noise: try options(pointer, "options")?.noise, count: try count(images, "count"))
 }
 
 /// The host's latents of so many images, whose bytes can be addressed.
@@ -108,18 +116,19 @@ private func room<T>(
   return UnsafeMutableBufferPointer(start: start, count: count * each)
 }
 
-func generateOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (GenerateOptions, HostProgress) {
-  var result = GenerateOptions()
+func samplingOptions(_ pointer: UnsafePointer<ditq_generate_options>?) throws(DitqError) -> (SamplingOptions, HostProgress) {
+  var result = SamplingOptions()
   guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
   try requireUnset(found.reserved, "options")
-  result.sampler = found.sampler
+  if Int(found.sampler) != DITQ_SAMPLER_AUTO {
+    result.sampler = try enumerator("sampler", found.sampler, Sampler(rawValue: found.sampler), "0 (auto) to \(Sampler.allCases.count)")
+  }
+  result.random = try enumerator("random", found.random, RandomNumbers(rawValue: found.random), "0 (torch) or 1 (philox)")
   result.steps = Int(found.steps)
-  result.random = found.random
   result.guidanceScale = found.guidance_scale
   result.guidanceBegin = found.guidance_begin
   result.guidanceEnd = found.guidance_end
-  result.guidanceChannels = Int(found.guidance_channels)
+  result.guidanceChannels = found.guidance_channels == 0 ? nil : Int(found.guidance_channels)
   result.eta = found.eta
-  result.noise = found.noise
   return (result, HostProgress(callback: found.progress, context: found.progress_context))
 }

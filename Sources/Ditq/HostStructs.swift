@@ -21,7 +21,12 @@ extension HostStruct {
 
 extension ditq_allocator: HostStruct {}
 extension ditq_reader: HostStruct {}
-extension ditq_model_info: HostStruct {}
+extension ditq_session_info: HostStruct {}
+extension ditq_run_info: HostStruct {}
+extension ditq_model_info: HostStruct {
+  /// output_channels and what is reserved behind it.
+  static var growth: Int { 2 * MemoryLayout<Int32>.size }
+}
 extension ditq_layer_rule: HostStruct {}
 extension ditq_quantize_options: HostStruct {}
 extension ditq_compare_options: HostStruct {}

@@ -38,6 +38,7 @@ private func describe(_ model: Model) -> ditq_model_info {
   info.parameter_count = UInt64(model.parameterCount)
   info.weights_size = UInt64(model.weightsByteCount)
   info.macs_per_forward = model.macsPerForward
+  info.output_channels = Int32(config.outputChannels)
   return info
 }
 

@@ -75,12 +75,9 @@ private func openOptions(_ pointer: UnsafePointer<ditq_model_options>?) throws(D
   var result = OpenOptions()
   guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
   try requireUnset(found.reserved, "options")
-  switch Int(found.compatibility) {
-  case DITQ_COMPATIBILITY_AUTO: break
-  case DITQ_COMPATIBILITY_OFFICIAL: result.compatibility = .official
-  case DITQ_COMPATIBILITY_DIFFUSERS: result.compatibility = .diffusers
-  default:
-    throw DitqError(.invalidArgument, "compatibility: 0 (auto), 1 (official) or 2 (diffusers) expected, \(found.compatibility) found")
+  if Int(found.compatibility) != DITQ_COMPATIBILITY_AUTO {
+    result.compatibility = try enumerator(
+      "compatibility", found.compatibility, Compatibility(rawValue: found.compatibility), "0 (auto), 1 (official) or 2 (diffusers)")
   }
   guard (0...1024).contains(found.head_count) else {
     throw DitqError(.invalidArgument, "head_count: 0 (not given) to 1024 expected, \(found.head_count) found")

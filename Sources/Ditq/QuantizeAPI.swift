@@ -36,26 +36,18 @@ private func quantizeOptions(_ pointer: UnsafePointer<ditq_quantize_options>?) t
   guard let found = try options(pointer, "options") else { return (result, HostProgress()) }
   result.weightBits = Int(found.weight_bits)
   result.weightGroup = found.weight_group == -1 ? nil : Int(found.weight_group)
-  guard let method = WeightMethod(rawValue: found.weight_method) else {
-    throw DitqError(.unsupported, "weight_method: 0 (auto), 1 (round), 2 (MSE) or 3 (GPTQ) expected, \(found.weight_method) found")
-  }
-  result.method = method
+  result.method = try enumerator(
+    "weight_method", found.weight_method, WeightMethod(rawValue: found.weight_method), "0 (auto), 1 (round), 2 (MSE) or 3 (GPTQ)")
   guard found.activation_bits == 8 else {
     throw DitqError(.unsupported, "activation_bits: 8 expected, \(found.activation_bits) found")
   }
   if Int(found.activation_mode) != DITQ_ACTIVATION_AUTO {
-    guard let mode = ActivationMode(rawValue: found.activation_mode) else {
-      throw DitqError(
-        .unsupported,
-        "activation_mode: 0 (auto), 1 (static), 2 (static per step), 3 (dynamic per token) or 4 (none) expected, "
-          + "\(found.activation_mode) found")
-    }
-    result.activations = mode
+    result.activations = try enumerator(
+      "activation_mode", found.activation_mode, ActivationMode(rawValue: found.activation_mode),
+      "0 (auto), 1 (static), 2 (static per step), 3 (dynamic per token) or 4 (none)")
   }
-  guard let observer = Observer(rawValue: found.observer) else {
-    throw DitqError(.unsupported, "observer: 0 (min-max), 1 (percentile) or 2 (MSE) expected, \(found.observer) found")
-  }
-  result.observer = observer
+  result.observer = try enumerator(
+    "observer", found.observer, Observer(rawValue: found.observer), "0 (min-max), 1 (percentile) or 2 (MSE)")
   (result.calibrationSteps, result.calibrationTotalSteps) = (Int(found.calibration_steps), Int(found.calibration_total_steps))
   (result.calibrationSamples, result.calibrationSeed) = (Int(found.calibration_samples), found.calibration_seed)
   guard found.balance_channels == 0 || found.balance_channels == 1 else {

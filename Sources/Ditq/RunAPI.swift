@@ -16,10 +16,10 @@ public func ditq_run_create(
   _ options: UnsafePointer<ditq_generate_options>!, _ run: UnsafeMutablePointer<OpaquePointer?>!, _ error: UnsafeMutablePointer<ditq_error>!
 ) -> ditq_status {
   answer(error, allocating: .much) { () throws(DitqError) in
-    let model = try object(model, Model.self, "model"), request = try request(labels, seeds, count)
+    let model = try object(model, Model.self, "model"), request = try request(labels, seeds, options, count)
     let run = try required(run, "run")
     try checkRoom(.max, "count", count: request.count, each: model.config.latentCount, width: 4)
-    let (values, progress) = try generateOptions(options)
+    let (values, progress) = try samplingOptions(options)
     run.pointee = handle(HostRun(try Run(model, request, values), progress))
   }
 }
@@ -32,6 +32,20 @@ public func ditq_run_step(
     let host = try object(run, HostRun.self, "run"), session = try object(session, Session.self, "session")
     let remaining = try required(remaining, "remaining"), progress = host.progress
     remaining.pointee = Int32(try host.run.step(session) { progress.tell($0, $1, $2, $3, $4) })
+  }
+}
+
+@c @implementation
+public func ditq_run_describe(
+  _ run: OpaquePointer!, _ info: UnsafeMutablePointer<ditq_run_info>!, _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error, allocating: .nothing) { () throws(DitqError) in
+    let state = try object(run, HostRun.self, "run").run.state(), info = try required(info, "info")
+    try fill(
+      info,
+      with: ditq_run_info(
+        struct_size: 0, sampler: state.sampler.rawValue, steps: Int32(state.steps), steps_taken: Int32(state.stepsTaken),
+        count: UInt64(state.count)), "info")
   }
 }
 

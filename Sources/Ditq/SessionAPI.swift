@@ -46,6 +46,20 @@ public func ditq_session_cancel(_ session: OpaquePointer!) {
 }
 
 @c @implementation
+public func ditq_session_describe(
+  _ session: OpaquePointer!, _ info: UnsafeMutablePointer<ditq_session_info>!, _ error: UnsafeMutablePointer<ditq_error>!
+) -> ditq_status {
+  answer(error, allocating: .nothing) { () throws(DitqError) in
+    let session = try object(session, Session.self, "session"), info = try required(info, "info")
+    try fill(
+      info,
+      with: ditq_session_info(
+        struct_size: 0, isa: session.isa, threads: Int32(session.threads), batch_limit: Int32(session.batchLimit),
+        memory_size: UInt64(session.byteCount)), "info")
+  }
+}
+
+@c @implementation
 public func ditq_session_describe_json(
   _ session: OpaquePointer!, _ buffer: UnsafeMutablePointer<CChar>!, _ capacity: Int, _ needed: UnsafeMutablePointer<Int>!,
   _ error: UnsafeMutablePointer<ditq_error>!

@@ -82,15 +82,24 @@ private struct Picture {
   let seed: UInt64
 }
 
-/// The samplers of ditq.h, at the places of their numbers.
-enum SamplerName: String, CaseIterable, ExpressibleByArgument {
-  case auto
-  case ddim
-  case ddpm
-  case dpmpp2M = "dpmpp_2m"
-  case flowEuler = "flow_euler"
+/// A sampler by the library's name for it.
+struct SamplerName: ExpressibleByArgument, Equatable, Sendable {
+  let number: Int32
+  let name: String
 
-  var number: Int32 { Int32(SamplerName.allCases.firstIndex(of: self) ?? 0) }
+  static let all: [SamplerName] = sequence(first: 0) { $0 + 1 }.lazy.map { ($0, ditq_sampler_name($0)) }
+    .prefix { $0.1 != nil }.compactMap { number, name in name.map { SamplerName(number: number, name: String(cString: $0)) } }
+  static let auto = all[0]
+  static var allValueStrings: [String] { all.map(\.name) }
+
+  var defaultValueDescription: String { name }
+
+  init?(argument: String) {
+    guard let found = SamplerName.all.first(where: { $0.name == argument }) else { return nil }
+    self = found
+  }
+
+  private init(number: Int32, name: String) { (self.number, self.name) = (number, name) }
 }
 
 /// How every picture is made.
@@ -117,7 +126,7 @@ private struct Studio {
     (self.model, self.style, openingTexts) = (model, style, opening.texts)
     modelName = Output.name(of: path)
     let description = try JSON(reading: try model.json())
-    sampler = style.sampler == .auto ? description["sampling"]?["sampler"]?.string ?? "" : style.sampler.rawValue
+    sampler = style.sampler == .auto ? description["sampling"]?["sampler"]?.string ?? "" : style.sampler.name
     compatibility = description["compatibility"]?.string ?? ""
     session = try Session(model, threads: threads, batchLimit: min(pictures, Studio.batchLimit))
   }

@@ -65,7 +65,23 @@ private let structs: [(name: String, size: Int, fields: [Field])] = [
       field("weight_bits", \ditq_model_info.weight_bits), field("weight_group", \ditq_model_info.weight_group),
       field("activation_bits", \ditq_model_info.activation_bits), field("has_decoder", \ditq_model_info.has_decoder),
       field("parameter_count", \ditq_model_info.parameter_count), field("weights_size", \ditq_model_info.weights_size),
-      field("macs_per_forward", \ditq_model_info.macs_per_forward),
+      field("macs_per_forward", \ditq_model_info.macs_per_forward), field("output_channels", \ditq_model_info.output_channels),
+      field("reserved", \ditq_model_info.reserved),
+    ]
+  ),
+  (
+    "ditq_session_info", MemoryLayout<ditq_session_info>.size,
+    [
+      field("struct_size", \ditq_session_info.struct_size), field("isa", \ditq_session_info.isa),
+      field("threads", \ditq_session_info.threads), field("batch_limit", \ditq_session_info.batch_limit),
+      field("memory_size", \ditq_session_info.memory_size),
+    ]
+  ),
+  (
+    "ditq_run_info", MemoryLayout<ditq_run_info>.size,
+    [
+      field("struct_size", \ditq_run_info.struct_size), field("sampler", \ditq_run_info.sampler),
+      field("steps", \ditq_run_info.steps), field("steps_taken", \ditq_run_info.steps_taken), field("count", \ditq_run_info.count),
     ]
   ),
   (

@@ -30,7 +30,7 @@ static int multiply(size_t rows, int32_t inputs, int32_t outputs, ditq_linear_op
   ditq_error error = DITQ_ERROR_INIT;
   ditq_linear *linear = NULL;
   const ditq_status status = ditq_linear_create(weights, bias, outputs, inputs, &options, &linear, &error);
-  if (status == DITQ_INVALID_ARGUMENT && options.isa_limit > DITQ_ISA_GENERIC) return 0;
+  if (status == DITQ_UNSUPPORTED && options.isa_limit > DITQ_ISA_GENERIC) return 0;
   if (status != DITQ_OK) fail(error.message);
   if (ditq_linear_apply(linear, x, rows, y, 1, &error) != DITQ_OK) fail(error.message);
   ditq_linear_destroy(linear);

@@ -47,7 +47,7 @@ int main(int argc, char **argv) {
     const ditq_session_options choice = {.struct_size = sizeof choice, .threads = 1, .isa_limit = isa};
     ditq_session *session = NULL;
     const ditq_status status = ditq_session_create(model, &choice, &session, &error);
-    if (status == DITQ_INVALID_ARGUMENT && isa != DITQ_ISA_GENERIC) continue; /* of another architecture */
+    if (status == DITQ_UNSUPPORTED && isa != DITQ_ISA_GENERIC) continue; /* of another architecture */
     if (status != DITQ_OK) return fail(error.message);
     if (!name_of(session, name)) return fail("a session that does not say its instruction set");
     if (strcmp(name, before) != 0) { /* else the CPU has nothing better */

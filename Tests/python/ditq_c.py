@@ -19,7 +19,7 @@ os.environ["DITQ_LIBRARY"] = str(PATH)
 sys.path.insert(0, str(ROOT / "bindings/python"))
 from ditq._ctypes import (  # noqa: E402, F401: some are for the tests alone
     ALLOCATE, DEALLOCATE, ERROR, KEEP_FLOAT, PROGRESS_CALLBACK, PROTOTYPES, READ, Allocator, CompareOptions, Compatibility, Error, GenerateOptions, Isa, LayerRule,
-    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Reader, Sampler, SessionOptions, Status,
+    LinearOptions, ModelInfo, ModelOptions, Phase, PngText, Progress, QuantizeOptions, Random, Reader, RunInfo, Sampler, SessionInfo, SessionOptions, Status,
     lib,
 )  # fmt: skip
 
@@ -27,7 +27,7 @@ from ditq._ctypes import (  # noqa: E402, F401: some are for the tests alone
 STATUS_NAMES = tuple(f"DITQ_{status.name}" for status in Status)
 COMPATIBILITY_AUTO, COMPATIBILITY_OFFICIAL, COMPATIBILITY_DIFFUSERS = map(int, Compatibility)
 ISA_BEST, ISA_GENERIC, ISA_AVX2, ISA_AVX512VNNI, ISA_NEON_DOT, ISA_NEON_I8MM = map(int, Isa)
-SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER = map(int, Sampler)
+SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER, SAMPLER_HEUN, SAMPLER_DPMPP_3M, *_ = map(int, Sampler)
 RANDOM_TORCH, RANDOM_PHILOX = map(int, Random)
 PHASE_LOAD, PHASE_CALIBRATE, PHASE_QUANTIZE, PHASE_DENOISE, PHASE_DECODE = map(int, Phase)
 

@@ -525,7 +525,7 @@ def test_options_out_of_range_are_refused_and_named():
     not_opened(PIPELINE, INVALID_ARGUMENT, "head_count", head_count=2)  # its config says 4
     not_opened(OFFICIAL, (INVALID_ARGUMENT, UNSUPPORTED), "head_count")  # 144 is no public size, and 64 does not divide it
     for compatibility in (3, -1, 99):
-        not_opened(OFFICIAL, INVALID_ARGUMENT, "compatibility", head_count=2, compatibility=compatibility)
+        not_opened(OFFICIAL, UNSUPPORTED, "compatibility", head_count=2, compatibility=compatibility)
 
 
 def test_struct_sizes_that_cannot_be_are_refused(model):
@@ -953,7 +953,7 @@ def test_linear_arguments_out_of_range_are_refused():
     for wrong in (0, -1, -(2**31)):
         refused(INVALID_ARGUMENT, ["outputs", wrong], *create(wrong, 4))
         refused(INVALID_ARGUMENT, ["inputs", wrong], *create(4, wrong))
-    refused(INVALID_ARGUMENT, ["isa_limit"], *create(4, 4, isa_limit=99))
+    refused(UNSUPPORTED, ["isa_limit"], *create(4, 4, isa_limit=99))
     for field, value in (("weight_bits", 5), ("weight_bits", -8), ("weight_group", 24), ("activation_mode", 2), ("weight_method", 3)):
         refused((INVALID_ARGUMENT, UNSUPPORTED), [field], *create(4, 4, **{field: value}))
     empty = ditq.CountingAllocator(limit=0)

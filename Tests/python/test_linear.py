@@ -245,7 +245,7 @@ def test_a_given_range_clips_and_is_widened_to_include_0():
         (INVALID_ARGUMENT, ["activation_min", "activation_max", "1.0", "-1.0"], static(1, -1)),
         (INVALID_ARGUMENT, ["activation_min", "nan"], static(np.nan, 1)),
         (INVALID_ARGUMENT, ["activation_max", "inf"], static(0, np.inf)),
-        (INVALID_ARGUMENT, ["isa_limit", "4"], dict(isa_limit=4)),
+        (UNSUPPORTED, ["isa_limit", "4"], dict(isa_limit=4)),
         (INVALID_ARGUMENT, ["weight_group"], dict(weight_bits=ditq.KEEP_FLOAT, weight_group=16)),
         (INVALID_ARGUMENT, ["activation_mode"], dict(weight_bits=ditq.KEEP_FLOAT, activation_mode=DYNAMIC)),
     ],

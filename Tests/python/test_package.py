@@ -181,7 +181,7 @@ def test_classes_go_by_name_or_number_alone_or_in_batches(emoji):
         emoji.generate([1, 2], seed=[3])
     with pytest.raises(TypeError, match="stepps"):
         emoji.generate(0, stepps=3)
-    with pytest.raises(ValueError, match="dpmpp_2m, flow_euler expected, 'dimm' found"):
+    with pytest.raises(ValueError, match="dpmpp_2m, flow_euler, heun, dpmpp_3m expected, 'dimm' found"):
         emoji.generate(0, sampler="dimm")
 
 

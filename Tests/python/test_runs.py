@@ -18,7 +18,8 @@ RUNS = {
     "ddim": dict(sampler=ditq.SAMPLER_DDIM), "ddim, eta": dict(sampler=ditq.SAMPLER_DDIM, eta=0.7), "ddpm": dict(sampler=ditq.SAMPLER_DDPM),
     "ddpm, philox": dict(sampler=ditq.SAMPLER_DDPM, random=ditq.RANDOM_PHILOX), "dpmpp_2m": dict(sampler=ditq.SAMPLER_DPMPP_2M),
     "dpmpp_2m, guided in the middle": dict(sampler=ditq.SAMPLER_DPMPP_2M, guidance_begin=0.3, guidance_end=0.6, guidance_channels=2),
-    "flow_euler": dict(sampler=ditq.SAMPLER_FLOW_EULER),
+    "flow_euler": dict(sampler=ditq.SAMPLER_FLOW_EULER), "flow, heun": dict(sampler=ditq.SAMPLER_HEUN), "heun": dict(sampler=ditq.SAMPLER_HEUN),
+    "dpmpp_3m": dict(sampler=ditq.SAMPLER_DPMPP_3M),
 }  # fmt: skip
 
 
@@ -329,6 +330,52 @@ def test_an_early_record_leaves_the_guided_channels_to_the_model(models):
         with ditq.Run(models["epsilon"], saved=forged(saved, 112, "Q", 0)) as resumed:
             assert resumed.save() == saved
             assert np.array_equal(resumed.finish(s).latents(3)[0], expected)
+
+
+# ---- What is told of runs and sessions ----
+
+
+def told(function, handle, info):
+    ditq.call(function, handle, byref(info))
+    return info
+
+
+def test_a_run_says_where_it_stands(models):
+    m = models["epsilon"]
+    with m.session() as s, ditq.Run(m, LABELS, SEEDS, steps=4) as run, ditq.Run(m, LABELS[:2], SEEDS, steps=3, sampler=ditq.SAMPLER_HEUN) as heun:
+        for taken in range(4):
+            info = told(lib.ditq_run_describe, run.handle, ditq.RunInfo())
+            assert (info.sampler, info.steps, info.steps_taken, info.count) == (ditq.SAMPLER_DDIM, 4, taken, 3)
+            run.step(s)
+        with ditq.Run(m, saved=heun.save()) as resumed:
+            info = told(lib.ditq_run_describe, resumed.handle, ditq.RunInfo())
+            assert (info.sampler, info.steps, info.steps_taken, info.count) == (ditq.SAMPLER_HEUN, 3, 0, 2)
+
+
+def test_a_session_says_what_it_works_with(models):
+    m = models["epsilon"]
+    for options in (dict(threads=1, isa_limit=ditq.ISA_GENERIC), dict(threads=2, batch_limit=3)):
+        with m.session(**options) as s:
+            info, json = told(lib.ditq_session_describe, s.handle, ditq.SessionInfo()), s.json()
+            assert (info.isa, info.threads, info.batch_limit, info.memory_size) == (json["isa"], json["threads"], json["batch_limit"], json["memory"])
+
+
+def test_a_model_says_its_output_channels_to_a_program_that_knows_them(models):
+    model = models["epsilon"]
+    assert model.info.output_channels == 2 * model.info.latent_channels
+    older = ditq.ModelInfo(output_channels=77)
+    older.struct_size = ditq.ModelInfo.output_channels.offset
+    told(lib.ditq_model_describe, model.handle, older)
+    assert older.output_channels == 77 and older.macs_per_forward == model.info.macs_per_forward and older.struct_size == ditq.ModelInfo.output_channels.offset
+
+
+@pytest.mark.parametrize("info, function", [(ditq.RunInfo, "ditq_run_describe"), (ditq.SessionInfo, "ditq_session_describe")])
+def test_what_is_told_needs_room(models, info, function):
+    with models["epsilon"].session() as s, ditq.Run(models["epsilon"], LABELS, SEEDS) as run:
+        handle, found = (run if info is ditq.RunInfo else s).handle, info()
+        found.struct_size -= 1
+        for arguments in ((handle, byref(found)), (handle, None), (None, byref(info()))):
+            assert outcome(getattr(lib, function), *arguments)[0] == INVALID_ARGUMENT
 
 
 # ---- Arguments ----

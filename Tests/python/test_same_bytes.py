@@ -22,6 +22,8 @@ RUNS = {
     "one branch": dict(steps=2, guidance_scale=1.0),
     "with noise": dict(steps=3, guidance_scale=2.0, eta=0.7, guidance_end=0.5),
     "ddpm": dict(steps=3, guidance_scale=2.0, sampler=ditq.SAMPLER_DDPM),
+    "heun": dict(steps=3, guidance_scale=2.0, sampler=ditq.SAMPLER_HEUN),
+    "dpmpp_3m": dict(steps=5, guidance_scale=2.0, sampler=ditq.SAMPLER_DPMPP_3M),
     "dpmpp_2m, philox": dict(steps=4, guidance_scale=2.0, sampler=ditq.SAMPLER_DPMPP_2M, random=ditq.RANDOM_PHILOX),
 }
 

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import safetensors_io
 from conftest import FIXTURES
-from ditq_c import INVALID_ARGUMENT, MALFORMED, SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_FLOW_EULER, UNSUPPORTED
+from ditq_c import INVALID_ARGUMENT, MALFORMED, SAMPLER_AUTO, SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_DPMPP_3M, SAMPLER_FLOW_EULER, SAMPLER_HEUN, UNSUPPORTED
 from test_golden import distance
 
-EPSILON_SAMPLERS = [SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M]
+EPSILON_SAMPLERS = [SAMPLER_DDIM, SAMPLER_DDPM, SAMPLER_DPMPP_2M, SAMPLER_DPMPP_3M]
+NAMES = ["auto", "ddim", "ddpm", "dpmpp_2m", "flow_euler", "heun", "dpmpp_3m"]
 ALPHA_BARS = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 
 
@@ -211,6 +212,29 @@ def test_flow_euler_is_its_formula_in_the_direction_and_scale_that_the_file_reco
                 assert distance(x[i + 1], x[i] + velocity * (after - t)) <= 1e-5, i
 
 
+@pytest.mark.parametrize("channels", [8, 4])
+@pytest.mark.parametrize("config, start, scale", FLOWS, ids=lambda v: str(v))
+def test_heun_on_a_flow_is_its_formula(config, start, scale, channels):
+    """Twice a step, but for the last, the velocity is asked for: as diffusers' FlowMatchHeunDiscreteScheduler, over the timesteps of Euler's method."""
+    with official_as(config, channels=channels) as model, model.session() as s:
+        x = taken(s, sampler=SAMPLER_HEUN, steps=6)
+        for i in range(6):
+            t, after = [abs(start - j / 6) for j in (i, i + 1)]
+            velocity, _ = guided(s, x[i], t * scale, 2, 2.0)
+            expected = x[i] + velocity * (after - t)
+            if i < 5:
+                second, _ = guided(s, expected.astype(np.float32), after * scale, 2, 2.0)
+                expected = x[i] + (velocity + second) / 2 * (after - t)
+            assert distance(x[i + 1], expected) <= 2e-5, i
+
+
+def test_a_sampler_has_a_name_and_the_names_have_an_end():
+    names = [ditq.lib.ditq_sampler_name(number) for number in range(len(NAMES) + 3)]
+    assert names == [name.encode() for name in NAMES] + 3 * [None]
+    assert [ditq.lib.ditq_sampler_name(number) for number in (-1, 2**31 - 1, -(2**31))] == 3 * [None]
+    assert {kind.name.lower(): int(kind) for kind in ditq.Sampler} == {name: number for number, name in enumerate(NAMES)}
+
+
 def test_a_flow_survives_quantizing_and_saving(tmp_path):
     config = {"prediction": "velocity", "noise_timestep": 1, "timestep_scale": 1000.0}
     with official_as(config) as model, model.quantize() as quantized:
@@ -260,7 +284,7 @@ def test_philox_takes_all_64_bits_of_a_seed_and_torch_the_low_32(session):
 
 
 @pytest.mark.parametrize("random", [ditq.RANDOM_TORCH, ditq.RANDOM_PHILOX])
-@pytest.mark.parametrize("sampler, eta", [(SAMPLER_DDPM, 0.0), (SAMPLER_DDIM, 0.8), (SAMPLER_DPMPP_2M, 0.0)])
+@pytest.mark.parametrize("sampler, eta", [(SAMPLER_DDPM, 0.0), (SAMPLER_DDIM, 0.8), (SAMPLER_DPMPP_2M, 0.0), (SAMPLER_HEUN, 0.0), (SAMPLER_DPMPP_3M, 0.0)])
 @pytest.mark.parametrize("name", ["emoji", "official-a"])
 def test_an_image_is_the_same_alone_and_anywhere_in_any_batch(model, name, sampler, eta, random):
     labels, seeds, fields = [3, 1, 4, 1, 5], [9, 2, 6, 5, 2**40 + 3], dict(steps=3, sampler=sampler, eta=eta, random=random)
@@ -276,7 +300,7 @@ def test_an_image_is_the_same_alone_and_anywhere_in_any_batch(model, name, sampl
 # ---- What must hold between options ----
 
 
-@pytest.mark.parametrize("sampler", EPSILON_SAMPLERS)
+@pytest.mark.parametrize("sampler", [*EPSILON_SAMPLERS, SAMPLER_HEUN])
 def test_guiding_everywhere_is_guiding_and_nowhere_is_scale_one(session, sampler):
     s = session("official-a")
     run = lambda **fields: s.denoise([2], [3], steps=6, sampler=sampler, **fields)
@@ -295,7 +319,8 @@ def test_eta_zero_is_plain_ddim_and_draws_nothing(session):
 
 
 def test_automatic_is_the_sampler_that_the_file_records():
-    for name, sampler in (("ddim", SAMPLER_DDIM), ("ddpm", SAMPLER_DDPM), ("dpmpp_2m", SAMPLER_DPMPP_2M)):
+    for sampler in (*EPSILON_SAMPLERS, SAMPLER_HEUN):
+        name = NAMES[sampler]
         with official_as({"sampler": name}) as model, model.session() as s:
             assert model.json()["sampling"]["sampler"] == name
             assert np.array_equal(s.denoise([1], [2], steps=3), s.denoise([1], [2], steps=3, sampler=sampler))
@@ -313,11 +338,11 @@ def refused(session, status, words, labels=(1,), seeds=(2,), **fields):
 
 
 def test_a_sampler_that_does_not_fit_the_model_is_refused_with_those_that_do(session):
-    refused(session("official-a"), UNSUPPORTED, ["sampler", "epsilon", "1 (ddim), 2 (ddpm), 3 (dpmpp_2m)", "4 found"], sampler=SAMPLER_FLOW_EULER)
+    refused(session("official-a"), UNSUPPORTED, ["sampler", "epsilon", "1 (ddim), 2 (ddpm), 3 (dpmpp_2m), 5 (heun), 6 (dpmpp_3m)", "4 found"], sampler=SAMPLER_FLOW_EULER)
     with official_as({"prediction": "velocity"}) as model, model.session() as s:
         for sampler in EPSILON_SAMPLERS:
-            refused(s, UNSUPPORTED, ["sampler", "velocity", "4 (flow_euler)", f"{sampler} found"], sampler=sampler)
-    for number in (-1, 5, 2**31 - 1, -(2**31)):
+            refused(s, UNSUPPORTED, ["sampler", "velocity", "4 (flow_euler), 5 (heun)", f"{sampler} found"], sampler=sampler)
+    for number in (-1, len(NAMES), 2**31 - 1, -(2**31)):
         refused(session("official-a"), UNSUPPORTED, ["sampler", "0 (", f"{number} found"], sampler=number)
 
 

@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import save_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent / "Fixtures"
-DDIM, DDPM, SOLVER = "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler"
+DDIM, DDPM, SOLVER, HEUN = "DDIMScheduler", "DDPMScheduler", "DPMSolverMultistepScheduler", "HeunDiscreteScheduler"
 PLAIN = {"clip_sample": False}
+BETAS = {"beta_start": 1e-4, "beta_end": 0.02}
 COSINE = PLAIN | {"beta_schedule": "squaredcos_cap_v2"}
 SNR = PLAIN | {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "timestep_spacing": "trailing"}
 TINY = PLAIN | {"beta_start": 1e-6, "beta_end": 1e-4}  # where single precision is far from the formula
@@ -69,10 +70,24 @@ CASES = {
     "solver-sample": (SOLVER, {"prediction_type": "sample", "solver_type": "bh2"}, {}),
     "solver-zero-snr": (SOLVER, {k: v for k, v in SNR.items() if k != "clip_sample"}, {}),
     "solver-scaled-linear": (SOLVER, {"beta_schedule": "scaled_linear", "variance_type": "fixed_small", "euler_at_final": True, "clip_sample": True}, {}),
+    "solver-third": (SOLVER, {"solver_order": 3}, {"steps": 20}),
+    "solver-third-few": (SOLVER, {"solver_order": 3, "timestep_spacing": "trailing"}, {}),
+    "solver-third-two": (SOLVER, {"solver_order": 3}, {"steps": 2}),
+    "solver-third-v-cosine": (SOLVER, {"solver_order": 3, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction"}, {"steps": 17}),
+    "solver-third-zero-snr": (SOLVER, {k: v for k, v in SNR.items() if k != "clip_sample"} | {"solver_order": 3}, {}),
     # Another sampler than the model's, as from_config of its scheduler makes it.
     "trailing-ddim-by-solver": (DDIM, PLAIN | {"timestep_spacing": "trailing"}, {"sampler": SOLVER}),
     "linspace-clip-ddim-by-ddpm": (DDIM, {"timestep_spacing": "linspace"}, {"sampler": DDPM}),
     "v-solver-by-ddim": (SOLVER, {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "clip_sample": False}, {"sampler": DDIM}),
+    # What a file leaves out has the defaults of its own class and then of the sampler's, which has other betas: so they are said. Between timesteps of
+    # the training; in few steps and one; of what else is predicted; and where the first noise is small.
+    "ddim-by-heun": (DDIM, PLAIN | BETAS, {"sampler": HEUN}),
+    "ddim-by-heun-23": (DDIM, PLAIN | BETAS, {"sampler": HEUN, "steps": 23}),
+    "ddim-by-heun-one": (DDIM, PLAIN | BETAS, {"sampler": HEUN, "steps": 1}),
+    "trailing-v-by-heun": (DDIM, PLAIN | BETAS | {"timestep_spacing": "trailing", "prediction_type": "v_prediction"}, {"sampler": HEUN}),
+    "linspace-clip-by-heun": (DDIM, BETAS | {"timestep_spacing": "linspace", "clip_sample": True}, {"sampler": HEUN}),
+    "scaled-linear-by-heun": (DDIM, PLAIN | {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}, {"sampler": HEUN}),
+    "tiny-by-heun": (DDIM, TINY, {"sampler": HEUN}),
     "offset-ddpm-by-ddim": (DDPM, PLAIN | {"steps_offset": 2}, {"sampler": DDIM}),
 }
 
@@ -103,14 +118,17 @@ def run(dit, name, config, how):
     x, labels = torch.randn((1, 4, 8, 8), generator=generator), torch.tensor([3, dit.config.num_embeds_ada_norm])
     module = diffusers.schedulers.scheduling_ddpm
     drawn = module.randn_tensor
+    if isinstance(scheduler, diffusers.HeunDiscreteScheduler):  # it has x / √ᾱ; DiTPipeline does not know that it is to be scaled
+        x = x * scheduler.init_noise_sigma
     for t in scheduler.timesteps:
-        mine, none = dit(torch.cat([x, x]), timestep=t.expand(2), class_labels=labels).sample.chunk(2)
+        scaled = scheduler.scale_model_input(x, t)
+        mine, none = dit(torch.cat([scaled, scaled]), timestep=t.expand(2), class_labels=labels).sample.chunk(2)
         guided = none[:, :4] + 4 * (mine - none)[:, :4]
         if how.get("sampler") == DDPM:  # the library's own choice where the scheduler names no variance: the one that the network learned
             guided = torch.cat([guided, mine[:, 4:]], 1)
             module.randn_tensor = lambda *_, **__: torch.randn(x.shape, generator=generator)
         noise = {"eta": how["eta"], "generator": generator} if "eta" in how else {"generator": generator} if isinstance(scheduler, diffusers.DDPMScheduler) else {}
-        x = scheduler.step(guided, t, x, **noise).prev_sample
+        x = scheduler.step(guided, t, x, **noise).prev_sample.float()
     module.randn_tensor = drawn
     return x, scheduler.timesteps.tolist()
 

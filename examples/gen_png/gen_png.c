@@ -25,8 +25,6 @@
 enum { SUCCESS = 0, FAILED = 1, MISUSED = 2, INTERRUPTED = 130 };
 enum { CLASS_LIMIT = 256, COUNT_LIMIT = 10000, BATCH_LIMIT = 8, GRID_COUNT = 16, GAP = 2, PATH_SIZE = 8192 };
 
-static const char *const samplers[] = {"auto", "ddim", "ddpm", "dpmpp_2m", "flow_euler"}; /* at the places of DITQ_SAMPLER_… */
-
 static const char help_text[] =
     "usage: gen_png [--help] [option …]\n"
     "  --model PATH         a .ditq, safetensors or .pt file, or a diffusers directory (" DITQ_DEFAULT_MODEL ")\n"
@@ -37,7 +35,7 @@ static const char help_text[] =
     "  --seed N             seed of the first picture; the others take the next numbers (7)\n"
     "  --steps N            denoising steps (50)\n"
     "  --guidance X         classifier-free guidance, 1 = none (4, or 1 where the model has no \"no class\")\n"
-    "  --sampler NAME       auto (as the model says), ddim, ddpm, dpmpp_2m or flow_euler (auto)\n"
+    "  --sampler NAME       auto (as the model says)%s (auto)\n"
     "  --eta X              noise that ddim adds, 0 to 1 (0)\n"
     "  --threads N          threads to work with, 0 = one for every core (0)\n"
     "  --count N            pictures: out-0.png, out-1.png, … (one for each --class; 16 with --grid)\n"
@@ -75,6 +73,14 @@ static const char *shown(const char *text, char *buffer, size_t size) {
     else buffer[used++] = (char)*c;
   }
   buffer[used] = '\0';
+  return buffer;
+}
+
+/* ", ddim, ddpm, …": what there is beside auto. */
+static const char *other_samplers(char *buffer, size_t size) {
+  size_t used = 0;
+  *buffer = '\0';
+  for (int32_t i = 1; ditq_sampler_name(i) && used < size; i++) used += (size_t)snprintf(buffer + used, size - used, ", %s", ditq_sampler_name(i));
   return buffer;
 }
 
@@ -154,9 +160,10 @@ static int parse(job *j, int argc, char **argv) {
   const bool is_png = length > 4 && strcasecmp(j->output + length - 4, ".png") == 0;
   const bool is_file = stat(j->output, &there) != 0 || S_ISREG(there.st_mode); /* a pipe or a device takes what it is given */
   if (!is_png && is_file) return FAIL(MISUSED, "-o: a name that ends in .png expected, \"%s\" found: gen_png writes PNG files", j->output);
-  for (int32_t i = 0; i <= DITQ_SAMPLER_FLOW_EULER; i++)
-    if (strcmp(j->sampler, samplers[i]) == 0) return j->options.sampler = i, SUCCESS;
-  return FAIL(MISUSED, "--sampler: auto, ddim, ddpm, dpmpp_2m or flow_euler expected, \"%s\" found", j->sampler);
+  char known[256];
+  for (int32_t i = 0; ditq_sampler_name(i); i++)
+    if (strcmp(j->sampler, ditq_sampler_name(i)) == 0) return j->options.sampler = i, SUCCESS;
+  return FAIL(MISUSED, "--sampler: auto%s expected, \"%s\" found", other_samplers(known, sizeof known), j->sampler);
 }
 
 static const char *class_name(const job *j, int32_t label, char buffer[32]) {
@@ -338,8 +345,8 @@ static int save(const job *j, size_t first, size_t count, size_t gap) {
 
 static int run(job *j) {
   ditq_error error = DITQ_ERROR_INIT;
-  char buffer[32];
-  if (j->help) return fputs(help_text, stdout) < 0 ? FAILED : SUCCESS;
+  char buffer[32], known[256];
+  if (j->help) return printf(help_text, other_samplers(known, sizeof known)) < 0 ? FAILED : SUCCESS;
   const ditq_model_options opening = {.struct_size = sizeof opening, .config_json = j->config, .decoder = j->vae, .variant = j->variant};
   if (ditq_model_open(j->model_path, &opening, &j->model, &error) != DITQ_OK) return refused(&error);
   int status = describe(j);

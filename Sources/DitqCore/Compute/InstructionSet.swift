@@ -36,7 +36,7 @@ struct InstructionSet: Sendable {
     guard limit == 0 || table.contains(where: { $0.number == limit }) else {
       var known = "0 (the best)"
       for set in table { known += ", \(set.number) (\(set.name))" }
-      throw DitqError(.invalidArgument, "isa_limit: one of \(known) expected on this architecture, \(limit) found")
+      throw DitqError(.unsupported, "isa_limit: one of \(known) expected on this architecture, \(limit) found")
     }
     return table.last { ($0.number <= limit || limit == 0) && $0.isPresent() }!
   }

@@ -1,14 +1,7 @@
 // DiTConfig: the numbers that make one DiT differ from another, and what the two public code bases do differently with the same weights
 // (facts in README.md, "Two code bases, one model"). Configuration is data: a new checkpoint family is another way to fill this struct.
 
-/// Which public code base's arithmetic is followed.
-package enum Compatibility: Int32 {
-  case official = 1
-  case diffusers = 2
-
-  package var name: String { self == .official ? "official" : "diffusers" }
-  static let all = [Compatibility.official, .diffusers]
-
+extension Compatibility {
   /// Timestep frequencies are exp(−ln(10000) · i / divisor).
   var frequencyDivisor: Float { self == .official ? 128 : 127 }
 }
@@ -22,7 +15,7 @@ package struct DiTConfig {
   /// Channels of what is denoised.
   package var channels: Int
   /// `channels`, or twice as many for a model with learned variance.
-  var outputChannels: Int
+  package var outputChannels: Int
   /// Height and width of what is denoised.
   package var latentSize: Int
   var mlpSize: Int
@@ -50,10 +43,6 @@ package struct DiTConfig {
   var patchOutputs: Int { outputChannels * patchSize * patchSize }
   package var latentCount: Int { channels * latentSize * latentSize }
   package var outputCount: Int { outputChannels * latentSize * latentSize }
-  /// Channels that guidance acts on where the caller does not say: the official code guides the first three that the network puts out, a
-  /// leftover that its published numbers depend on. With fewer channels of latents a learned variance is among them.
-  var guidedChannels: Int { compatibility == .official ? min(3, outputChannels) : channels }
-
   func inputs(of layer: BlockLayer) -> Int { layer == .fc2 ? mlpSize : hiddenSize }
 
   func outputs(of layer: BlockLayer) -> Int {

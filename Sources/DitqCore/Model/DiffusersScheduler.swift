@@ -94,8 +94,7 @@ private struct DiffusersScheduler {
       let names = ["fixed_small", "fixed_small_log", "fixed_large"]
       sampling.fixedVariance = try settings.choice("variance_type", among: names) == 2 ? .large : .small
     case .solver:
-      sampling.sampler = .dpmpp2M
-      try readSolver()
+      sampling.sampler = try solver()
     }
   }
 
@@ -107,11 +106,12 @@ private struct DiffusersScheduler {
     sampling.clipRange = range > 0 && range < 1e6 ? range : 1
   }
 
-  /// Only the second order by data, ending without noise, is run: so it matters neither whether the last steps of few are of lower order.
-  private func readSolver() throws(DitqError) {
-    guard try settings.integer("solver_order", in: 1...3, default: 2) == 2 else {
-      throw settings.wrong("solver_order", "2", settings.value("solver_order"))
-    }
+  /// Only the second and third order by data, ending without noise, are run: so in the second it does not matter whether the last steps of few
+  /// are of lower order.
+  private func solver() throws(DitqError) -> Sampler {
+    let order = try settings.integer("solver_order", in: 1...3, default: 2)
+    guard order > 1 else { throw settings.wrong("solver_order", "2 or 3", settings.value("solver_order")) }
+    if order == 3 { try settings.require("lower_order_final", true, default: true) }
     try settings.require("algorithm_type", "dpmsolver++", default: "dpmsolver++")
     // diffusers takes the others for the first.
     try settings.require("solver_type", "midpoint", "logrho", "bh1", "bh2", default: "midpoint")
@@ -123,5 +123,6 @@ private struct DiffusersScheduler {
     for name in ["learned", "learned_range"] where settings.value("variance_type")?.string ?? "" == name {
       throw settings.wrong("variance_type", "null", settings.value("variance_type"))
     }
+    return order == 3 ? .dpmpp3M : .dpmpp2M
   }
 }

@@ -5,7 +5,9 @@ import CKernels
 
 package final class Model {
   package let config: DiTConfig
-  let sampling: SamplingSettings
+  /// What its file records of sampling, and all that follows from it.
+  let sampled: SampledModel
+  var sampling: SamplingSettings { sampled.settings }
   package let classNames: ClassNames
   let dit: DiTWeights
   /// How most linear layers of the blocks are kept.
@@ -66,7 +68,12 @@ package final class Model {
     _ parts: ModelParts, source: String, files: [String], assumed: [String], calibration: String?, parameterCount: Int,
     byteCounts: (transformer: Int, decoder: Int), tensors: [TensorCollection], blocks: [Block]
   ) {
-    (config, sampling, classNames, dit, ownDecoder) = (parts.config, parts.sampling, parts.classNames, parts.transformer, parts.decoder)
+    (config, classNames, dit, ownDecoder) = (parts.config, parts.classNames, parts.transformer, parts.decoder)
+    sampled = SampledModel(
+      settings: parts.sampling, compatibility: config.compatibility,
+      schedule: NoiseSchedule(parts.sampling, SchedulePrecision(config.compatibility)), channels: config.channels,
+      outputChannels: config.outputChannels, area: config.latentSize * config.latentSize, hasNullClass: config.hasNullClass,
+      assumesPrediction: assumed.contains { $0 == "prediction" })
     (self.files, self.assumed) = (files, assumed)
     (self.source, self.calibration, self.parameterCount) = (source, calibration, parameterCount)
     (transformerByteCount, decoderByteCount) = byteCounts

@@ -18,7 +18,8 @@ struct ModelParts {
     }
     guard sampling.sampler.goes(by: sampling.prediction) else {
       throw DitqError(
-        .malformed, "prediction", expected: sampling.sampler.prediction.name + ", as the sampler " + sampling.sampler.name + " needs it,",
+        .malformed, "prediction",
+        expected: sampling.sampler.row.prediction.name + ", as the sampler " + sampling.sampler.name + " needs it,",
         found: sampling.prediction.name)
     }
     guard let decoder else { return }

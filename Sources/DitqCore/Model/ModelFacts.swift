@@ -2,22 +2,6 @@
 // it is remembered, so that nothing is guessed in silence. Relies on Settings. Refuses fields that no model has where a host or a file beside
 // the checkpoint gives them: a misspelt one would pass for one that is not given.
 
-/// Who says a fact, the most trusted first.
-enum FactSource: Int {
-  /// The host that opens the model.
-  case call
-  /// The metadata of the file itself.
-  case metadata
-  /// NAME.ditq.json beside the file.
-  case beside
-  /// "args" of a training checkpoint.
-  case arguments
-  /// The sizes of the models that were published.
-  case publicSizes
-  /// Nobody: what is usual is taken.
-  case assumption
-}
-
 struct ModelFacts {
   /// All fields of ditq.config that are read: see RecordedConfig.
   static let fields = [

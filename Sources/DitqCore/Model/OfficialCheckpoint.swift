@@ -84,7 +84,7 @@ private func heads(_ settings: Settings, hidden: Int) throws(DitqError) -> Int {
 
 extension Settings {
   func compatibility() throws(DitqError) -> Compatibility? {
-    try choice("compatibility", among: Compatibility.all.map { $0.name }).map { Compatibility.all[$0] }
+    try choice("compatibility", of: Compatibility.self)
   }
 }
 

@@ -36,8 +36,7 @@ final class CalibrationRun {
   let session: Session
   /// Of the plan's steps, as the network is given them.
   let timesteps: [Float]
-  private let run: GenerateOptions
-  private let guidance: Guidance
+  private let run: SamplingRun
   private let plan: CalibrationPlan
   private let states: [State]
   /// Of the layer about to run.
@@ -57,25 +56,22 @@ final class CalibrationRun {
   convenience init(
     _ model: Model, guide: Model, _ plan: CalibrationPlan, progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void
   ) throws(DitqError) {
-    try model.check(model.measuredRun(steps: plan.totalSteps))
+    let run = try model.measuredRun(steps: plan.totalSteps)
     var options = SessionOptions()
     options.threads = plan.threads
     options.batchLimit = min(CalibrationPlan.batch, plan.samples)
     var measure = Arena()
     _ = CalibrationRun.reserve(&measure, model.config, plan)
     let memory = try Block(byteCount: try measure.checkedSize("calibration"), from: .system, for: "calibration")
-    self.init(plan, try Session(model, options), memory)
+    self.init(plan, run, try Session(model, options), memory)
     try fillLatents(try Session(guide, options), progress)
   }
 
-  private init(_ plan: CalibrationPlan, _ session: Session, _ memory: Block) {
-    (self.plan, self.session, self.memory) = (plan, session, memory)
+  private init(_ plan: CalibrationPlan, _ run: SamplingRun, _ session: Session, _ memory: Block) {
+    (self.plan, self.run, self.session, self.memory) = (plan, run, session, memory)
     var arena = Arena(memory.start)
     (states, inputs) = CalibrationRun.reserve(&arena, session.model.config, plan)
-    run = session.model.measuredRun(steps: plan.totalSteps)
-    guidance = session.guidance(run)
-    let timesteps = session.timesteps(run)
-    self.timesteps = plan.steps.map { timesteps[$0] }
+    timesteps = plan.steps.map { run.timestep($0) }
   }
 
   private static func reserve(
@@ -101,7 +97,6 @@ final class CalibrationRun {
   // MARK: - Latents
 
   private func fillLatents(_ guide: Session, _ progress: (Int, Int) throws(DitqError) -> Void) throws(DitqError) {
-    guide.arrange(run)
     let lastStep = plan.steps.last ?? 0
     let total = (states.count / plan.steps.count) * lastStep
     var done = 0
@@ -114,15 +109,14 @@ final class CalibrationRun {
           state.latents.update(from: guide.workspace.latents, count: samples.count * guide.model.config.latentCount)
         }
         guard step < lastStep else { break }
-        let branches = guide.prepare(step: step, run, guidance, images: samples.count), isNew = step == nextPrediction
-        if isNew {
+        try guide.take(step, of: run, images: samples.count) { rows throws(DitqError) in
+          guard step == nextPrediction else { return .earlier }
           nextPrediction = plan.nextPrediction(after: step)
-          try guide.forward(
-            x: guide.workspace.latents, inputs: samples.count, images: branches * samples.count, output: guide.workspace.prediction)
-          try checkPrediction(guide, step: step, samples, rows: branches * samples.count)
+          try guide.forward(x: guide.workspace.latents, inputs: samples.count, images: rows, output: guide.workspace.prediction)
+          try checkPrediction(guide, step: step, samples, rows: rows)
+          return .new
         }
-        try guide.advance(step: step, run, guidance, images: samples.count, isMixed: !isNew)
-        try guide.checkLatents(step: step, run, samples.count) {
+        try guide.checkLatents(step, of: run, samples.count) {
           "calibration sample \(samples.lowerBound + $0), \(guide.className(ofRow: $0)),"
         }
         done += 1
@@ -221,7 +215,7 @@ final class CalibrationRun {
       session.workspace.labels[index] = plan.label(sample, of: classes)
       session.workspace.labels[count + index] = Int32(classes)
     }
-    _ = session.prepare(step: state.step, run, guidance, images: count)
+    session.tell(state.step, of: run, images: count)
   }
 }
 

@@ -2,58 +2,16 @@
 // of its threads may write: what a call works with is a copy, and the copy is checked too. Here are also the words for numbers that are none.
 
 extension Model {
-  func check(_ request: Request, _ options: GenerateOptions) throws(DitqError) {
+  func check(_ request: Request, _ run: SamplingRun) throws(DitqError) {
     try check(labels: request.labels, count: request.count)
-    try check(options)
-    guard request.seeds != nil || (options.noise != nil && !sampler(options).drawsNoise(eta: options.eta)) else {
+    guard request.seeds != nil || (request.noise != nil && !run.drawsNoise) else {
       throw DitqError(
         .invalidArgument,
         "seeds: \(request.count) seeds expected, none found; they may be NULL only with options->noise and a sampler without noise")
     }
-    guard options.noise == nil || !request.count.multipliedReportingOverflow(by: config.latentCount).overflow else {
+    guard request.noise == nil || !request.count.multipliedReportingOverflow(by: config.latentCount).overflow else {
       throw DitqError(.invalidArgument, "count: \(request.count) images are too many")
     }
-  }
-
-  /// All options but the numbers of the noise.
-  func check(_ options: GenerateOptions) throws(DitqError) {
-    let sampler = try fittingSampler(options)
-    guard RandomNumbers(rawValue: options.random) != nil else {
-      throw DitqError(.unsupported, "random", expected: "0 (torch) or 1 (philox)", found: String(options.random))
-    }
-    try check("steps", options.steps, 1...sampler.stepLimit(sampling.trainSteps))
-    if let problem = timesteps(options).problem(count: options.steps, of: sampling.trainSteps) {
-      throw DitqError(.invalidArgument, "steps", expected: "timesteps of the training", found: problem)
-    }
-    try check("guidance_scale", options.guidanceScale, 0...1000)
-    guard config.hasNullClass || options.guidanceScale == 1 else {
-      throw DitqError(
-        .unsupported, "guidance_scale", expected: "1 (none), as this model has no \"no class\" to be guided away from,",
-        found: String(options.guidanceScale))
-    }
-    try check("guidance_begin", options.guidanceBegin, 0...1)
-    try check("guidance_end", options.guidanceEnd, 0...1)
-    try check("guidance_channels", options.guidanceChannels, 0...max(config.channels, config.guidedChannels))
-    try check("eta", options.eta, 0...1)
-    guard options.eta == 0 || sampler == .ddim else {
-      throw DitqError(.invalidArgument, "eta", expected: "0 with the sampler " + sampler.name, found: String(options.eta))
-    }
-  }
-
-  /// The sampler that the options mean, one that goes by what this model predicts.
-  private func fittingSampler(_ options: GenerateOptions) throws(DitqError) -> Sampler {
-    let sampler = sampler(options)
-    guard options.sampler == 0 || (sampler.rawValue == options.sampler && sampler.goes(by: sampling.prediction)) else {
-      var fitting = "0 (what the model records)"
-      for other in Sampler.allCases where other.goes(by: sampling.prediction) {
-        fitting += ", " + String(other.rawValue) + " (" + other.name + ")"
-      }
-      let isAssumed = assumed.contains { $0 == "prediction" }
-      fitting += ", which go by " + sampling.prediction.name
-      fitting += isAssumed ? ", taken for what is predicted, as nobody said (give prediction)," : " as this model predicts it,"
-      throw DitqError(.unsupported, "sampler", expected: fitting, found: String(options.sampler))
-    }
-    return sampler
   }
 
   /// Labels from number `first` on of a request.
@@ -88,18 +46,6 @@ extension Model {
       throw DitqError(.unsupported, "this model makes latents of \(config.channels) channels and has no decoder: use ditq_denoise")
     }
     return count
-  }
-
-  private func check(_ name: String, _ value: Int, _ range: ClosedRange<Int>) throws(DitqError) {
-    guard range.contains(value) else {
-      throw DitqError(.invalidArgument, "\(name): \(range.lowerBound) to \(range.upperBound) expected, \(value) found")
-    }
-  }
-
-  private func check(_ name: String, _ value: Double, _ range: ClosedRange<Double>) throws(DitqError) {
-    guard range.contains(value) else {
-      throw DitqError(.invalidArgument, "\(name): \(range.lowerBound) to \(range.upperBound) expected, \(value) found")
-    }
   }
 }
 

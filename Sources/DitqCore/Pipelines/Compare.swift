@@ -62,29 +62,28 @@ private final class LockstepRun {
   private let reference: Session
   private let model: Session
   private let options: CompareOptions
-  private let generate: GenerateOptions
+  private let run: SamplingRun
   private let probe: LayerProbe
   private var probingSeconds = 0.0
   let report: Report
 
   /// A convenience initializer, as memory and threads may not be there: see Block.
   convenience init(_ reference: Model, _ model: Model, _ options: CompareOptions) throws(DitqError) {
-    for each in [reference, model] { try each.check(each.measuredRun(steps: options.steps)) }
+    let run = try reference.measuredRun(steps: options.steps)
+    _ = try model.measuredRun(steps: options.steps)
     var session = SessionOptions()
     session.threads = options.threads
     session.batchLimit = min(CompareOptions.batch, options.samples)
     let one = try Session(reference, session), other = try Session(model, session)
-    let generate = reference.measuredRun(steps: options.steps), probe = try LayerProbe(model, images: 2 * session.batchLimit)
-    one.arrange(generate)
-    other.arrange(generate)
-    self.init(one, other, options, generate, probe, try Report(reference, model, options, timesteps: one.timesteps(generate)))
+    let probe = try LayerProbe(model, images: 2 * session.batchLimit), timesteps = (0..<options.steps).map { run.timestep($0) }
+    self.init(one, other, options, run, probe, try Report(reference, model, options, timesteps: timesteps))
   }
 
   private init(
-    _ reference: Session, _ model: Session, _ options: CompareOptions, _ generate: GenerateOptions, _ probe: LayerProbe, _ report: Report
+    _ reference: Session, _ model: Session, _ options: CompareOptions, _ run: SamplingRun, _ probe: LayerProbe, _ report: Report
   ) {
     (self.reference, self.model, self.options, self.probe) = (reference, model, options, probe)
-    (self.generate, self.report) = (generate, report)
+    (self.run, self.report) = (run, report)
   }
 
   /// Initial latents of some samples: sample i has seed + i, and labels are spread over the classes.
@@ -95,16 +94,27 @@ private final class LockstepRun {
     labels.withUnsafeBufferPointer { labels in
       seeds.withUnsafeBufferPointer { seeds in
         let request = Request(labels: labels.baseAddress!, seeds: seeds.baseAddress!, count: samples.count)
-        for session in [reference, model] { session.begin(request, generate, 0..<samples.count) }
+        for session in [reference, model] { session.begin(request, run, 0..<samples.count) }
       }
     }
   }
 
+  /// The reference takes a step; what the other model predicts in it is measured, and where it follows its own latents it takes it too.
   func take(_ step: Int, images: Int, of samples: Range<Int>) throws(DitqError) {
-    let guidance = reference.guidance(generate), latents = reference.workspace.latents
-    let branches = reference.prepare(step: step, generate, guidance, images: images)
-    _ = model.prepare(step: step, generate, guidance, images: images)
-    let rows = branches * images
+    try reference.take(step, of: run, images: images) { rows throws(DitqError) in
+      model.tell(step, of: run, images: images)
+      try predict(step, rows, images, of: samples)
+      return .new
+    }
+    try reference.checkLatents(step, of: run, images) { "sample \(samples.lowerBound + $0), by the reference," }
+    guard options.isFreeRunning else { return }
+    try model.take(step, of: run, images: images) { _ in .new }
+    try model.checkLatents(step, of: run, images) { "sample \(samples.lowerBound + $0), by the model," }
+  }
+
+  /// Both networks, a piece at a time.
+  private func predict(_ step: Int, _ rows: Int, _ images: Int, of samples: Range<Int>) throws(DitqError) {
+    let latents = reference.workspace.latents
     let others = options.isFreeRunning ? model.workspace.latents : latents
     for piece in model.model.pieces {
       let numbers = model.model.numbers(of: piece)
@@ -127,11 +137,6 @@ private final class LockstepRun {
         rows, images, "step \(step + 1) of \(options.steps): what \(name) predicts for sample", samples.lowerBound)
     }
     measurePredictions(step, rows)
-    try reference.advance(step: step, generate, guidance, images: images)
-    try reference.checkLatents(step: step, generate, images) { "sample \(samples.lowerBound + $0), by the reference," }
-    guard options.isFreeRunning else { return }
-    try model.advance(step: step, generate, model.guidance(generate), images: images)
-    try model.checkLatents(step: step, generate, images) { "sample \(samples.lowerBound + $0), by the model," }
   }
 
   /// An image of the reference's latents by both decoders, where the model's is quantized.

@@ -20,21 +20,16 @@ extension Model {
   }
 }
 
-extension GenerateOptions {
-  /// The guidance scale of the reference figures of the field.
-  static let measuredGuidance = 4.0
-}
-
 extension Model {
-  /// 1 where there is nothing to be guided away from.
-  var measuredGuidance: Double { config.hasNullClass ? GenerateOptions.measuredGuidance : 1 }
+  /// The guidance scale of the reference figures of the field; 1 where there is nothing to be guided away from.
+  var measuredGuidance: Double { config.hasNullClass ? 4 : 1 }
 
   /// The sampling run on which models are calibrated and compared: guided where the model can be, by DDIM where the model predicts noise.
-  func measuredRun(steps: Int) -> GenerateOptions {
-    var options = GenerateOptions()
+  func measuredRun(steps: Int) throws(DitqError) -> SamplingRun {
+    var options = SamplingOptions()
     (options.steps, options.guidanceScale) = (steps, measuredGuidance)
-    if sampling.prediction != .velocity { options.sampler = Sampler.ddim.rawValue }
-    return options
+    options.sampler = sampling.prediction == .velocity ? .flowEuler : .ddim
+    return try run(options)
   }
 }
 
@@ -52,15 +47,6 @@ extension Session {
       try checkMade(
         workspace.prediction + row * count, count, { name + " \(first + row % images), \(className(ofRow: row)), is" },
         { "its weights lead beyond what a float holds" })
-    }
-  }
-
-  /// What the network is given as timesteps in a run.
-  func timesteps(_ run: GenerateOptions) -> [Float] {
-    arrange(run)
-    return (0..<run.steps).map { step in
-      _ = prepare(step: step, run, guidance(run), images: 1)
-      return workspace.timesteps[0]
     }
   }
 

@@ -8,8 +8,8 @@ package final class Run {
   package let count: Int
   private(set) var stepsTaken = 0
   let fingerprint: SIMD8<UInt32>
-  /// As asked for, with the model's own choices in them, and without the noise, which the latents have become.
-  let options: GenerateOptions
+  /// With the model's own choices in it.
+  let sampling: SamplingRun
   let labels: UnsafeMutablePointer<Int32>
   /// Between two steps, and what the next one writes.
   private(set) var images: ImageStates
@@ -18,33 +18,32 @@ package final class Run {
   private let oneCall = OneCall()
 
   @export(interface)
-  package convenience init(_ model: Model, _ request: Request, _ options: GenerateOptions) throws(DitqError) {
+  package convenience init(_ model: Model, _ request: Request, _ options: SamplingOptions) throws(DitqError) {
     try model.check(count: request.count)
-    try model.check(options)
+    let run = try model.run(options)
     // Before the labels are read: a count out of all proportion finds no memory.
-    try self.init(model, options, count: request.count)
-    try model.check(request, options)
+    try self.init(model, run, count: request.count)
+    try model.check(request, run)
     labels.update(from: request.labels, count: count)
-    images.begin(request, options, 0..<count, nil)
+    images.begin(request, run, 0..<count, nil)
     // The copies too, as the host's memory may have changed.
     try model.check(labels: labels, count: count)
-    if options.noise != nil { try checkFinite("noise", images.latents, count * model.config.latentCount) }
+    if request.noise != nil { try checkFinite("noise", images.latents, count * model.config.latentCount) }
   }
 
   /// Room for so many images, to be filled in. A convenience initializer, as there may be none: see Block.
-  convenience init(_ model: Model, _ options: GenerateOptions, count: Int, stepsTaken: Int = 0) throws(DitqError) {
+  convenience init(_ model: Model, _ run: SamplingRun, count: Int, stepsTaken: Int = 0) throws(DitqError) {
     var measure = Arena()
     _ = Run.reserve(&measure, model, count)
     self.init(
-      model, options, count, stepsTaken, try Block(byteCount: try measure.checkedSize("run"), from: .system, for: "run"))
+      model, run, count, stepsTaken, try Block(byteCount: try measure.checkedSize("run"), from: .system, for: "run"))
   }
 
-  private init(_ model: Model, _ options: GenerateOptions, _ count: Int, _ stepsTaken: Int, _ memory: Block) {
-    self.memory = memory
+  private init(_ model: Model, _ run: SamplingRun, _ count: Int, _ stepsTaken: Int, _ memory: Block) {
+    (self.memory, sampling) = (memory, run)
     var arena = Arena(memory.start)
     (labels, images, next) = Run.reserve(&arena, model, count)
     (self.model, self.count, self.stepsTaken, fingerprint) = (model, count, stepsTaken, model.fingerprint)
-    self.options = model.settled(options)
   }
 
   private typealias Memory = (labels: UnsafeMutablePointer<Int32>, images: ImageStates, next: ImageStates)
@@ -62,14 +61,22 @@ package final class Run {
       throw DitqError(.invalidArgument, "session: one of the run's model expected, one of another model found")
     }
     try exclusively { () throws(DitqError) in
-      guard stepsTaken < options.steps else {
+      guard stepsTaken < sampling.steps else {
         throw DitqError(.invalidArgument, "run", expected: "a step that is left", found: "none")
       }
-      try session.take(step: stepsTaken, options, labels: labels, count: count, of: images, into: next, progress)
+      try session.take(stepsTaken, of: sampling, labels: labels, count: count, of: images, into: next, progress)
       (images, next) = (next, images)
       stepsTaken += 1
     }
-    return options.steps - stepsTaken
+    return sampling.steps - stepsTaken
+  }
+
+  /// Where it stands. A step under way is not yet taken.
+  @export(interface)
+  package func state() throws(DitqError) -> (sampler: Sampler, steps: Int, stepsTaken: Int, count: Int) {
+    var taken = 0
+    try exclusively { taken = stepsTaken }
+    return (sampling.sampler, sampling.steps, taken, count)
   }
 
   /// The latents, and what the network last took the finished ones for: [count, C, S, S] each.
@@ -89,13 +96,6 @@ package final class Run {
 }
 
 extension Model {
-  /// What options mean with this model, whatever another's would be.
-  fileprivate func settled(_ options: GenerateOptions) -> GenerateOptions {
-    var settled = options
-    (settled.sampler, settled.guidanceChannels, settled.noise) = (sampler(options).rawValue, guidedChannels(options), nil)
-    return settled
-  }
-
   /// SHA-256 of all that makes two models unable to go on with each other's runs, but for the weights themselves.
   var fingerprint: SIMD8<UInt32> {
     let c = config, s = sampling

@@ -2,10 +2,10 @@
 // with another model. The record, byte by byte, numbers of 8 bytes unless they say otherwise:
 //
 //   0    "DITQRUN" and a zero byte             88   guidance_scale, f64
-//   8    version of the format, 1              96   guidance_begin, f64
+//   8    version of the format                 96   guidance_begin, f64
 //   16   bytes of the whole record             104  guidance_end, f64
 //   24   fingerprint of the model, 32 bytes    112  guidance_channels; 0 in early records: by the model
-//   56   sampler, 1 … 4, never "automatic"     120  eta, f64
+//   56   sampler, never "automatic"            120  eta, f64
 //   64   steps                                 128  images
 //   72   steps taken                           136  latent values of an image, L
 //   80   random numbers, 0 torch, 1 philox     144  the images, one after the other; then 32 bytes, the SHA-256 of all before them
@@ -16,7 +16,8 @@
 //                 16  1 where a normal is spare, 4 bytes   …     L values, f32: the network's last guess of the finished latents
 //                 20  0, 4 bytes
 //
-// The generator stands there for philox too, which does not use it.
+// The generator stands there for philox too, which does not use it. Version 2, of samplers that keep values beside, has L more f32 of each image
+// at its end; all others are of version 1.
 
 extension Run {
   /// Writes as much of the record as there is room for; the result is how long it is.
@@ -40,13 +41,14 @@ extension Run {
   /// A run that goes on where the one that was saved stood.
   @export(interface)
   package convenience init(restoring bytes: UnsafeRawBufferPointer, _ model: Model) throws(DitqError) {
-    let header = try RunHeader(reading: bytes, for: model)
-    let options = header.options
-    try model.check(options)
+    let header = try RunHeader(reading: bytes, for: model), run = try model.run(header.options())
+    guard header.hasHistory == run.hasHistory else {
+      throw RunHeader.wrong("version", run.hasHistory ? "2, as its sampler keeps values beside," : "1", String(header.version))
+    }
     guard header.stepsTaken <= header.steps else {
       throw RunHeader.wrong("steps taken", "at most " + String(header.steps), String(header.stepsTaken))
     }
-    try self.init(model, options, count: Int(header.images), stepsTaken: Int(header.stepsTaken))
+    try self.init(model, run, count: Int(header.images), stepsTaken: Int(header.stepsTaken))
     var cursor = RecordCursor(reading: bytes, from: RunHeader.byteCount)
     for image in 0..<count {
       _ = TorchGenerator(seed: 0, in: images.generators + image)
@@ -57,6 +59,7 @@ extension Run {
     try model.check(labels: labels, count: count)
     try checkFinite("latents", images.latents, count * images.latentCount)
     try checkFinite("guess", images.origins, count * images.latentCount)
+    if run.hasHistory { try checkFinite("history", images.histories, count * images.latentCount) }
   }
 }
 
@@ -66,10 +69,10 @@ private struct RunHeader {
   static let checksumBytes = 32
   /// "DITQRUN\0".
   private static let mark: UInt64 = 0x004e_5552_5154_4944
-  private static let newestVersion: UInt64 = 1
+  private static let newestVersion: UInt64 = 2
 
   private var mark = RunHeader.mark
-  private var version = RunHeader.newestVersion
+  private(set) var version: UInt64 = 1
   private(set) var byteCount: UInt64 = 0
   private var fingerprint = SIMD8<UInt32>()
   private var sampler: UInt64 = 0
@@ -85,13 +88,13 @@ private struct RunHeader {
   private var latentCount: UInt64 = 0
 
   init(_ run: Run) {
-    let options = run.options
-    fingerprint = run.fingerprint
+    let sampling = run.sampling, options = sampling.options
+    (fingerprint, version) = (run.fingerprint, sampling.hasHistory ? 2 : 1)
     (images, latentCount) = (UInt64(run.count), UInt64(run.images.latentCount))
-    byteCount = UInt64(RunHeader.byteCount + run.count * RunHeader.imageBytes(run.images.latentCount) + RunHeader.checksumBytes)
-    sampler = UInt64(options.sampler)
-    (steps, stepsTaken, random) = (UInt64(options.steps), UInt64(run.stepsTaken), UInt64(options.randomNumbers.rawValue))
-    (guidanceScale, guidanceChannels) = (options.guidanceScale.bitPattern, UInt64(options.guidanceChannels))
+    byteCount = UInt64(RunHeader.byteCount + run.count * imageBytes(run.images.latentCount) + RunHeader.checksumBytes)
+    (sampler, guidanceChannels) = (UInt64(sampling.sampler.rawValue), UInt64(sampling.guidance.channels))
+    (steps, stepsTaken, random) = (UInt64(options.steps), UInt64(run.stepsTaken), UInt64(options.random.rawValue))
+    guidanceScale = options.guidanceScale.bitPattern
     (guidanceBegin, guidanceEnd, eta) = (options.guidanceBegin.bitPattern, options.guidanceEnd.bitPattern, options.eta.bitPattern)
   }
 
@@ -116,21 +119,29 @@ private struct RunHeader {
     guard fingerprint == model.fingerprint && latentCount == model.config.latentCount else {
       throw DitqError(.invalidArgument, "model", expected: "the one that the run was saved with", found: "another")
     }
-    let (whole, rest) = (end - RunHeader.byteCount).quotientAndRemainder(dividingBy: RunHeader.imageBytes(model.config.latentCount))
+    let (whole, rest) = (end - RunHeader.byteCount).quotientAndRemainder(dividingBy: imageBytes(model.config.latentCount))
     guard rest == 0 && images == whole else { throw RunHeader.wrong("images", String(whole), String(images)) }
-    guard Sampler(rawValue: Int32(clamping: sampler)) != nil else { throw RunHeader.wrong("sampler", "1 to 4", String(sampler)) }
   }
 
-  var options: GenerateOptions {
-    var options = GenerateOptions()
-    (options.sampler, options.random) = (Int32(clamping: sampler), Int32(clamping: random))
-    (options.steps, options.guidanceChannels) = (Int(clamping: steps), Int(clamping: guidanceChannels))
+  /// Their numbers are still to be checked, but for those that name something.
+  func options() throws(DitqError) -> SamplingOptions {
+    var options = SamplingOptions()
+    guard let sampler = Sampler(rawValue: Int32(clamping: sampler)) else {
+      throw RunHeader.wrong("sampler", "1 to " + String(Sampler.allCases.count), String(self.sampler))
+    }
+    guard let random = RandomNumbers(rawValue: Int32(clamping: random)) else {
+      throw RunHeader.wrong("random", "0 or 1", String(self.random))
+    }
+    (options.sampler, options.random, options.steps) = (sampler, random, Int(clamping: steps))
+    options.guidanceChannels = guidanceChannels == 0 ? nil : Int(clamping: guidanceChannels)
     options.guidanceScale = Double(bitPattern: guidanceScale)
     options.guidanceBegin = Double(bitPattern: guidanceBegin)
     options.guidanceEnd = Double(bitPattern: guidanceEnd)
     options.eta = Double(bitPattern: eta)
     return options
   }
+
+  var hasHistory: Bool { version == 2 }
 
   mutating func move(_ cursor: inout RecordCursor) {
     cursor.move(&mark)
@@ -150,7 +161,7 @@ private struct RunHeader {
     cursor.move(&latentCount)
   }
 
-  static func imageBytes(_ latentCount: Int) -> Int { 32 + 624 * 4 + 2 * 4 * latentCount }
+  private func imageBytes(_ latentCount: Int) -> Int { 32 + 624 * 4 + (hasHistory ? 3 : 2) * 4 * latentCount }
 
   static func checksum(_ bytes: UnsafeRawBufferPointer) -> SIMD8<UInt32> {
     var hash = SHA256()
@@ -215,6 +226,7 @@ private struct RecordCursor {
     for i in 0..<624 { move(&generator.pointee.words[i]) }
     moveFloats(states.latents + image * states.latentCount, states.latentCount)
     moveFloats(states.origins + image * states.latentCount, states.latentCount)
+    if run.sampling.hasHistory { moveFloats(states.histories + image * states.latentCount, states.latentCount) }
     (generator.pointee.next, generator.pointee.hasSpare) = (Int(used), spares == 1)
     generator.pointee.spare = Double(bitPattern: spare)
     return used <= 624 && spares <= 1 && zero == 0 && generator.pointee.spare.isFinite

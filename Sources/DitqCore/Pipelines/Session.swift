@@ -38,11 +38,10 @@ package final class Session {
   package let model: Model
   let executor: Executor
   let instructionSet: InstructionSet
-  let batchLimit: Int
+  package let batchLimit: Int
   let workspace: SessionWorkspace
-  let schedule: NoiseSchedule
   /// Bytes it works in, and the memory itself unless the host gave it.
-  let byteCount: Int
+  package let byteCount: Int
   private let memory: Block?
   private let oneCall = OneCall()
   let cancellation: Cancellation
@@ -87,8 +86,15 @@ package final class Session {
     executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch, cancellation: cancellation)
     (self.model, self.byteCount, self.memory) = (model, byteCount, memory)
     (instructionSet, batchLimit) = (plan.instructionSet, plan.batchLimit)
-    schedule = NoiseSchedule(model.sampling, SchedulePrecision(model.config.compatibility))
     timings = Timings()
+  }
+
+  /// The number of ditq.h.
+  package var isa: Int32 {
+    @export(interface) get { instructionSet.number }
+  }
+  package var threads: Int {
+    @export(interface) get { executor.pool.threads }
   }
 
   /// Ends the call in progress soon. Does nothing on an idle session, because each call begins by forgetting what was asked.
@@ -147,8 +153,6 @@ struct SessionWorkspace {
   /// For both halves.
   let timesteps: UnsafeMutablePointer<Float>
   let labels: UnsafeMutablePointer<Int32>
-  /// Of a run, the noisiest first.
-  let schedule: UnsafeMutablePointer<Int32>
   /// One decoded image before rounding.
   let image: UnsafeMutableBufferPointer<Float>
 
@@ -161,7 +165,6 @@ struct SessionWorkspace {
     noise = arena.floats(config.latentCount)
     timesteps = arena.floats(images)
     labels = arena.reserve(Int32.self, images)
-    schedule = arena.reserve(Int32.self, model.sampling.trainSteps)
     image = arena.buffer(model.imageCount ?? 0)
     var scratchFloats = DiTWorkspace.scratch(config, tileRows: tileRows)
     if let decoder = model.decoder {

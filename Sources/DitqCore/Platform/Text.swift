@@ -73,6 +73,8 @@ extension String {
     utf8.count >= suffix.utf8.count && utf8.dropFirst(utf8.count - suffix.utf8.count).elementsEqual(suffix.utf8)
   }
 
+  init(_ text: StaticString) { self = String(bytes: UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)) }
+
   /// The text of NUL-terminated bytes, ill-formed UTF-8 repaired.
   package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
 }

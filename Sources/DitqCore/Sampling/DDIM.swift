@@ -1,5 +1,17 @@
 // DDIM (Song, Meng & Ermon 2021), equations 12 and 16; η adds the noise.
 
+extension SamplerRow {
+  static var ddim: SamplerRow {
+    SamplerRow(
+      name: "ddim", kinds: .ofDiffusion, prediction: .epsilon, noise: .byEta, ending: .recorded, clips: true,
+      timesteps: { steps, settings, compatibility in
+        let isRespaced = compatibility == .official && settings.spacing == nil && settings.trainSteps % steps != 0
+        return Timesteps(isRespaced ? .respaced : .spaced(settings.spacing ?? .leading), steps, settings)
+      },
+      apply: { image, place, run in DDIMStep(place, run.reading(at: place), eta: run.eta).apply(image) })
+  }
+}
+
 struct DDIMStep {
   private let reading: PredictionReading
   private let nextAlphaBar: Double

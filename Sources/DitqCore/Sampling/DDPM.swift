@@ -1,6 +1,25 @@
 // DDPM: ancestral sampling (Ho, Jain & Abbeel 2020) over the timesteps that are visited, with β̃ = 1 − ᾱ / ᾱ' between two of them, and with
 // the learned variance where the network has one (Nichol & Dhariwal 2021, equation 15).
 
+extension SamplerRow {
+  static var ddpm: SamplerRow {
+    SamplerRow(
+      name: "ddpm", kinds: .ofDiffusion, prediction: .epsilon, noise: .always, clips: true,
+      timesteps: { steps, settings, compatibility in
+        let isRespaced = compatibility == .official && settings.spacing == nil
+        return Timesteps(isRespaced ? .respaced : .spaced(settings.spacing ?? .leading), steps, settings)
+      },
+      apply: { image, place, run in
+        DDPMStep(place, run.reading(at: place), DDPMVariance(run.settings, run.compatibility)).apply(image)
+      })
+  }
+}
+
+extension StepPlace {
+  /// The public code's last step adds no noise, diffusers' where its timestep is 0.
+  fileprivate var addsNoise: Bool { precision == .single ? timestep > 0 : !isLast }
+}
+
 /// Which variance a step has.
 enum DDPMVariance {
   /// The network's, or where it has none β̃ or the posterior's.

@@ -1,6 +1,23 @@
 // DPM-Solver++ (2M) (Lu et al. 2022, algorithm 2) as diffusers runs it: predicting x₀, midpoint, the first and the last step of first order.
 // The last step's x₀ is the history that the second order needs.
 
+extension SamplerRow {
+  static var dpmpp2M: SamplerRow { solver("dpmpp_2m") { image, place, run in DPMSolverStep(place, run.reading(at: place)).apply(image) } }
+
+  /// Timesteps are spaced with one more, which is left out: the last step goes from the one before it to the image.
+  static func solver(
+    _ name: StaticString, hasHistory: Bool = false, apply: @escaping (SampledImage, StepPlace, SamplingRun) -> Void
+  ) -> SamplerRow {
+    SamplerRow(
+      name: name, kinds: .ofDiffusion, prediction: .epsilon, hasHistory: hasHistory, dividesByAlphaBar: true,
+      timesteps: { steps, settings, _ in Timesteps(.spaced(settings.spacing ?? .linspace), steps, settings, leavesLast: true) },
+      apply: apply)
+  }
+}
+
+/// λ = ln(√ᾱ / √(1 − ᾱ)).
+func logarithmicSignalToNoise(_ alphaBar: Double) -> Double { logarithm(alphaBar / (1 - alphaBar)) / 2 }
+
 struct DPMSolverStep {
   private let reading: PredictionReading
   private let nextAlphaBar: Double
@@ -9,9 +26,7 @@ struct DPMSolverStep {
 
   init(_ place: StepPlace, _ reading: PredictionReading) {
     (self.reading, nextAlphaBar) = (reading, place.nextAlphaBar)
-    /// λ = ln(√ᾱ / √(1 − ᾱ)).
-    func lambda(_ alphaBar: Double) -> Double { logarithm(alphaBar / (1 - alphaBar)) / 2 }
-    let isFirstOrder = place.isFirst || place.isLast
+    let lambda = logarithmicSignalToNoise, isFirstOrder = place.isFirst || place.isLast
     carry =
       isFirstOrder
       ? 0 : (lambda(nextAlphaBar) - lambda(place.alphaBar)) / (lambda(place.alphaBar) - lambda(place.previousAlphaBar)) / 2

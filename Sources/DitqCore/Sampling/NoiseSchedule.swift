@@ -40,9 +40,15 @@ struct NoiseSchedule {
     return result
   }
 
-  /// ᾱ as DPM-Solver++ has it, which divides by it: instead of the 0 of a rescaled schedule, 2⁻²⁴.
-  func solverAlphaBar(_ timestep: Int) -> Double {
-    isRescaled && timestep == alphaBars.count - 1 ? 0x1p-24 : alphaBars[timestep]
+  /// ᾱ of a timestep; between two, by their σ = √((1 − ᾱ) / ᾱ). For what divides by it, diffusers has 2⁻²⁴ instead of the 0 of a rescaled
+  /// schedule.
+  func alphaBar(_ timestep: Double, isDivisor: Bool) -> Double {
+    func known(_ index: Int) -> Double { isDivisor && isRescaled && index == alphaBars.count - 1 ? 0x1p-24 : alphaBars[index] }
+    let below = Int(timestep), share = timestep - Double(below)
+    guard share != 0 else { return known(below) }
+    func sigma(_ alphaBar: Double) -> Double { ((1 - alphaBar) / alphaBar).squareRoot() }
+    let between = sigma(known(below)) + share * (sigma(known(below + 1)) - sigma(known(below)))
+    return 1 / (1 + between * between)
   }
 }
 

@@ -8,9 +8,9 @@ struct PredictionReading {
   let spread: Double
   private let clipRange: Double?
 
-  init(_ kind: Prediction, at place: StepPlace, clipRange: Double?) {
+  init(_ kind: Prediction, alphaBar: Double, clipRange: Double?) {
     (self.kind, self.clipRange) = (kind, clipRange)
-    (signal, spread) = (place.alphaBar.squareRoot(), (1 - place.alphaBar).squareRoot())
+    (signal, spread) = (alphaBar.squareRoot(), (1 - alphaBar).squareRoot())
   }
 
   /// x₀, clipped where that is asked for.

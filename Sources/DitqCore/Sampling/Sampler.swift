@@ -1,13 +1,89 @@
-// Samplers: what their steps are given, and the table that leads from a sampler's number to its timesteps and its step. Each is a struct in
-// a file of its own whose `apply` takes one image a step on, value by value, in double precision: sampling is a thousandth of the work, and
-// this way the order of operations is beyond doubt. Refuses nothing: Pipelines/Checks.swift has seen the numbers.
+// Samplers: a row for each says what it needs and how it takes a step. A new one is a file with its row, and its number and name here. Its step
+// is made value by value, in double precision: sampling is a thousandth of the work, and this way the order of operations is beyond doubt.
+// Refuses nothing: SamplingRun has seen the numbers.
+
+/// Numbers are those of ditq.h.
+package enum Sampler: Int32, CaseIterable {
+  case ddim = 1
+  case ddpm = 2
+  case dpmpp2M = 3
+  case flowEuler = 4
+  case heun = 5
+  case dpmpp3M = 6
+
+  var row: SamplerRow {
+    switch self {
+    case .ddim: .ddim
+    case .ddpm: .ddpm
+    case .dpmpp2M: .dpmpp2M
+    case .flowEuler: .flowEuler
+    case .heun: .heun
+    case .dpmpp3M: .dpmpp3M
+    }
+  }
+
+  /// As model files have it.
+  package var staticName: StaticString { row.name }
+  var name: String { String(staticName) }
+
+  func goes(by prediction: Prediction) -> Bool { row.kinds.contains(prediction) }
+}
+
+struct SamplerRow {
+  /// Which predictions it goes by.
+  enum Kinds {
+    case ofDiffusion, ofFlow, ofBoth
+
+    func contains(_ prediction: Prediction) -> Bool {
+      switch self {
+      case .ofDiffusion: prediction != .velocity
+      case .ofFlow: prediction == .velocity
+      case .ofBoth: true
+      }
+    }
+  }
+
+  enum Noise {
+    case none, byEta, always
+  }
+
+  /// ᾱ after the last step.
+  enum Ending {
+    /// 1: the image.
+    case image
+    /// What the schedule records. Where timesteps are spaced, a step goes as far as leading spacing would: diffusers' DDIM.
+    case recorded
+  }
+
+  let name: StaticString
+  let kinds: Kinds
+  /// What it takes a network's output for where nobody says.
+  let prediction: Prediction
+  /// Of the network, in each step but the last, which takes one.
+  var predictions = 1
+  /// Whether it keeps values beside x and x₀ from one prediction to the next.
+  var hasHistory = false
+  var noise = Noise.none
+  var ending = Ending.image
+  /// Whether x₀ is clipped where the model's settings say so.
+  var clips = false
+  /// Whether it divides by ᾱ, which a rescaled schedule ends with as 0.
+  var dividesByAlphaBar = false
+  /// Whether a run of spaced timesteps begins at √(1 − ᾱ) of the noise.
+  var beginsAtSpread = false
+  let timesteps: (_ steps: Int, SamplingSettings, Compatibility) -> Timesteps
+  /// Takes an image on.
+  let apply: (SampledImage, StepPlace, SamplingRun) -> Void
+}
 
 /// One image in a step: `count` values each.
 struct SampledImage {
   /// The latents, taken on in place.
   let x: UnsafeMutablePointer<Float>
-  /// x₀, what the finished latents are taken for: the last step's on entry, this step's on return.
+  /// x₀, what the finished latents are taken for: the last prediction's on entry, this one's on return.
   let origin: UnsafeMutablePointer<Float>
+  /// What a sampler keeps beside.
+  let history: UnsafeMutablePointer<Float>
   /// What the network says, guided.
   let prediction: UnsafePointer<Float>
   /// What it says of the variance; nil where it learned none.
@@ -20,17 +96,20 @@ struct SampledImage {
   subscript(range: Range<Int>) -> SampledImage {
     let first = range.lowerBound
     return SampledImage(
-      x: x + first, origin: origin + first, prediction: prediction + first, variance: variance.map { $0 + first },
+      x: x + first, origin: origin + first, history: history + first, prediction: prediction + first, variance: variance.map { $0 + first },
       noise: noise.map { $0 + first }, count: range.count)
   }
 }
 
-/// Where a step stands in its run.
+/// Where a prediction stands in its run.
 struct StepPlace {
   let step: Int
   let steps: Int
-  let timestep: Int
-  /// ᾱ of the timestep before, in the first step this one's; of this one; and of the next, or what it is after the last.
+  /// Which of the step's predictions, from 0 on.
+  var prediction = 0
+  let timestep: Double
+  /// ᾱ of the timesteps two and one before, or the first's where there are none; of this one; and of the next, or what it is after the last.
+  let earlierAlphaBar: Double
   let previousAlphaBar: Double
   let alphaBar: Double
   let nextAlphaBar: Double
@@ -38,52 +117,6 @@ struct StepPlace {
 
   var isFirst: Bool { step == 0 }
   var isLast: Bool { step == steps - 1 }
-  /// Of DDPM: the public code's last step adds no noise, diffusers' where its timestep is 0.
-  var addsNoise: Bool { precision == .single ? timestep > 0 : !isLast }
   /// ᾱ of this timestep in proportion to the next one's, of which 1 − β̃ is made: rounded, it is most of what single precision changes.
   var ratio: Double { precision(alphaBar / nextAlphaBar) }
-}
-
-extension Sampler {
-  /// Which timesteps a run of so many steps visits.
-  func timesteps(steps: Int, _ settings: SamplingSettings, _ compatibility: Compatibility) -> Timesteps {
-    let isRespaced = compatibility == .official && settings.spacing == nil
-    let choice: Timesteps.Choice
-    switch self {
-    case .ddim: choice = isRespaced && settings.trainSteps % steps != 0 ? .respaced : .spaced(settings.spacing ?? .leading)
-    case .ddpm: choice = isRespaced ? .respaced : .spaced(settings.spacing ?? .leading)
-    case .dpmpp2M: choice = .spaced(settings.spacing ?? .linspace)
-    case .flowEuler: choice = .spaced(.leading)
-    }
-    return Timesteps(choice: choice, offset: self == .flowEuler ? 0 : settings.stepsOffset, leavesLast: self == .dpmpp2M)
-  }
-
-  func place(_ step: Int, of steps: Int, _ timesteps: UnsafePointer<Int32>, _ rule: Timesteps, _ schedule: NoiseSchedule) -> StepPlace {
-    func alphaBar(_ timestep: Int) -> Double {
-      self == .dpmpp2M ? schedule.solverAlphaBar(timestep) : schedule.alphaBars[timestep]
-    }
-    let timestep = Int(timesteps[step])
-    var next = step + 1 < steps ? Int(timesteps[step + 1]) : -1
-    // diffusers' DDIM takes the one that leading spacing has next, however it spaces.
-    if self == .ddim, case .spaced = rule.choice { next = timestep - schedule.alphaBars.count / steps }
-    return StepPlace(
-      step: step, steps: steps, timestep: timestep, previousAlphaBar: alphaBar(Int(timesteps[max(0, step - 1)])),
-      alphaBar: alphaBar(timestep), nextAlphaBar: next >= 0 ? alphaBar(next) : self == .ddim ? schedule.lastAlphaBar : 1,
-      precision: schedule.precision)
-  }
-
-  /// The most steps in which no timestep comes twice.
-  func stepLimit(_ trainSteps: Int) -> Int { self == .dpmpp2M ? max(1, trainSteps - 1) : trainSteps }
-
-  func drawsNoise(eta: Double) -> Bool { self == .ddpm || eta > 0 }
-
-  func apply(_ image: SampledImage, at place: StepPlace, eta: Double, _ settings: SamplingSettings, _ compatibility: Compatibility) {
-    let reading = PredictionReading(settings.prediction, at: place, clipRange: self == .dpmpp2M ? nil : settings.clipRange)
-    switch self {
-    case .ddim: DDIMStep(place, reading, eta: eta).apply(image)
-    case .ddpm: DDPMStep(place, reading, DDPMVariance(settings, compatibility)).apply(image)
-    case .dpmpp2M: DPMSolverStep(place, reading).apply(image)
-    case .flowEuler: FlowEulerStep(place, noiseTimestep: settings.noiseTimestep).apply(image)
-    }
-  }
 }

@@ -45,19 +45,6 @@ struct DiTConfigTests {
     #expect(thrown { try config.check() } == nil)
   }
 
-  @Test("the official code guides three channels, diffusers all")
-  func guidedChannels() {
-    var config = largest
-    #expect(config.guidedChannels == 3)
-    // With a learned variance the third is one of its channels.
-    (config.channels, config.outputChannels) = (2, 4)
-    #expect(config.guidedChannels == 3)
-    config.outputChannels = 2
-    #expect(config.guidedChannels == 2)
-    (config.channels, config.compatibility) = (4, .diffusers)
-    #expect(config.guidedChannels == 4)
-  }
-
   @Test("every public size passes", arguments: [(384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16)], [2, 4, 8])
   func publicSizes(size: (hidden: Int, depth: Int, heads: Int), patch: Int) {
     for latent in [32, 64] {

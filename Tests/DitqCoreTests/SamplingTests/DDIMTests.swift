@@ -104,6 +104,19 @@ struct GuidanceTests {
   }
 }
 
+@Suite("Guided channels")
+struct GuidedChannelsTests {
+  @Test("the official code guides three channels, diffusers all")
+  func guidedChannels() {
+    func guided(_ channels: Int, _ outputs: Int, _ compatibility: Compatibility = .official) -> Int {
+      SampledModel(SamplingSettings(), compatibility, channels: channels, outputChannels: outputs).guidedChannels
+    }
+    #expect(guided(4, 8) == 3 && guided(256, 512) == 3)
+    // With a learned variance the third is one of its channels.
+    #expect(guided(2, 4) == 3 && guided(2, 2) == 2 && guided(4, 4, .diffusers) == 4 && guided(4, 8, .diffusers) == 4)
+  }
+}
+
 @Suite("Sampling as the official code does it")
 struct OfficialSamplingTests {
   /// Predictions for two halves of a guided batch: label 3 and "no class" of the ten.
@@ -121,9 +134,9 @@ struct OfficialSamplingTests {
     let out = try predict(session, golden.floats("cfg.x"), t: golden.floats("cfg.t"), labels: golden.integers("cfg.y"))
     let expected = try golden.floats("cfg.out"), scale = Double(try golden.floats("cfg.scale")[0]), half = out.count / 2
     let mixed = Buffer(Array(out[..<half]))
-    Guidance(scale: scale, begin: 0, end: 1, channels: session.model.config.guidedChannels, isOff: false)
+    Guidance(scale: scale, begin: 0, end: 1, channels: session.model.sampled.guidedChannels, isOff: false)
       .mix(mixed.floats, none: Array(out[half...]), area: 64)
-    #expect(session.model.config.guidedChannels == 3)
+    #expect(session.model.sampled.guidedChannels == 3)
     // 2e-5: float sums of a few hundred terms in another order, over three blocks.
     #expect(distance(mixed.values, Array(expected[..<half])) <= 2e-5)
     let guided = 3 * 64
@@ -142,7 +155,7 @@ struct OfficialSamplingTests {
     let t = Float(steps[index]), out = try predict(session, x + x, t: [t, t], labels: [3, 10]), half = out.count / 2
     let mixed = Buffer(Array(out[..<half]))
     Guidance(scale: 1.5, begin: 0, end: 1, channels: 3, isOff: false).mix(mixed.floats, none: Array(out[half...]), area: 64)
-    let alphaBars = session.schedule.alphaBars
+    let alphaBars = session.model.sampled.schedule.alphaBars
     let step = DDIMStep(alphaBar: alphaBars[steps[index]], nextAlphaBar: index == 7 ? 1 : alphaBars[steps[index + 1]], eta: 0)
     // The prediction's 2e-5, enlarged by at most 2 where ᾱ is small.
     #expect(distance(stepped(step, x, Array(mixed.values[..<256])), try golden.floats("ddim.step.\(index)")) <= 4e-5)

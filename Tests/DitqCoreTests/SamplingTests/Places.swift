@@ -2,23 +2,39 @@
 
 @testable import DitqCore
 
-extension StepPlace {
-  init(_ step: Int = 0, of steps: Int = 2, timestep: Int = 1, previous: Double? = nil, from alphaBar: Double, to next: Double) {
+extension SampledModel {
+  /// Of four channels of 8 × 8 values, with "no class".
+  init(
+    _ settings: SamplingSettings = SamplingSettings(), _ compatibility: Compatibility = .official, channels: Int = 4,
+    outputChannels: Int? = nil
+  ) {
     self.init(
-      step: step, steps: steps, timestep: timestep, previousAlphaBar: previous ?? alphaBar, alphaBar: alphaBar, nextAlphaBar: next,
-      precision: .double)
+      settings: settings, compatibility: compatibility, schedule: NoiseSchedule(settings, SchedulePrecision(compatibility)),
+      channels: channels, outputChannels: outputChannels ?? channels, area: 64, hasNullClass: true, assumesPrediction: false)
+  }
+}
+
+extension StepPlace {
+  init(
+    _ step: Int = 0, of steps: Int = 2, timestep: Int = 1, earlier: Double? = nil, previous: Double? = nil, from alphaBar: Double,
+    to next: Double
+  ) {
+    self.init(
+      step: step, steps: steps, timestep: Double(timestep), earlierAlphaBar: earlier ?? alphaBar, previousAlphaBar: previous ?? alphaBar,
+      alphaBar: alphaBar, nextAlphaBar: next, precision: .double)
   }
 
   /// One of a run over listed timesteps, which ends in the image.
   init(_ step: Int, of steps: Int, _ timesteps: [Int32], _ alphaBars: [Double]) {
+    func alphaBar(_ step: Int) -> Double { alphaBars[Int(timesteps[max(0, step)])] }
     self.init(
-      step, of: steps, timestep: Int(timesteps[step]), previous: alphaBars[Int(timesteps[max(0, step - 1)])],
-      from: alphaBars[Int(timesteps[step])], to: step + 1 < steps ? alphaBars[Int(timesteps[step + 1])] : 1)
+      step, of: steps, timestep: Int(timesteps[step]), earlier: alphaBar(step - 2), previous: alphaBar(step - 1), from: alphaBar(step),
+      to: step + 1 < steps ? alphaBar(step + 1) : 1)
   }
 }
 
 extension PredictionReading {
-  init(at place: StepPlace) { self.init(.epsilon, at: place, clipRange: nil) }
+  init(at place: StepPlace) { self.init(.epsilon, alphaBar: place.alphaBar, clipRange: nil) }
 }
 
 extension DDIMStep {
@@ -35,5 +51,9 @@ extension DDPMStep {
 }
 
 extension DPMSolverStep {
+  init(_ place: StepPlace) { self.init(place, PredictionReading(at: place)) }
+}
+
+extension DPMSolverThirdStep {
   init(_ place: StepPlace) { self.init(place, PredictionReading(at: place)) }
 }

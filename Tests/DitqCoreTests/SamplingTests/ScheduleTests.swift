@@ -8,9 +8,8 @@ import Testing
 private func timesteps(_ count: Int, _ compatibility: Compatibility, of total: Int = 1000, _ sampler: Sampler = .ddim) -> [Int] {
   var settings = SamplingSettings()
   settings.trainSteps = total
-  var result = [Int32](repeating: -1, count: count)
-  sampler.timesteps(steps: count, settings, compatibility).fill(&result, count: count, of: total)
-  return result.map { Int($0) }
+  let timesteps = sampler.row.timesteps(count, settings, compatibility)
+  return (0..<count).map { Int(timesteps[$0]) }
 }
 
 @Suite("Noise schedules")
@@ -63,7 +62,7 @@ struct ScheduleTests {
     let formula = NoiseSchedule(settings, .double).alphaBars
     // Of all roundings that a product of a thousand numbers close to 1 can have.
     for (a, b) in zip(found, formula) { #expect(abs(a - b) <= 1000 * roundoff * max(b, 1e-4)) }
-    if name == "zero-snr" { #expect(found.last == 0 && NoiseSchedule(settings, .single).solverAlphaBar(999) == 0x1p-24) }
+    if name == "zero-snr" { #expect(found.last == 0 && NoiseSchedule(settings, .single).alphaBar(999, isDivisor: true) == 0x1p-24) }
   }
 
   @Test("the golden runs visit the timesteps that their code bases listed")
@@ -100,7 +99,7 @@ struct ScheduleTests {
     #expect(timesteps(8, compatibility, of: 1000, .dpmpp2M) == (try Fixture.integers("dpmpp2m.timesteps", in: "diffusers-a/golden.json")))
     #expect(timesteps(12, compatibility, of: 1000, .dpmpp2M) == (try Fixture.integers("dpmpp2m.timesteps", in: "diffusers-b/golden.json")))
     for total in [1, 2, 3, 10, 1000] {
-      for count in 1...Sampler.dpmpp2M.stepLimit(total) {
+      for count in 1...max(1, total - 1) {
         let found = timesteps(count, compatibility, of: total, .dpmpp2M)
         let isRight = found[0] == total - 1 && found.last! >= 0 && zip(found, found.dropFirst()).allSatisfy { $0 > $1 }
         #expect(isRight, "\(count) steps of \(total)")

@@ -237,7 +237,7 @@ final class ShardedSafetensorsTests {
   @Test("an index is read before the file beside it, as diffusers does, and that before a pickle")
   func candidates() throws {
     for (name, contents) in [("m.bin", [1]), ("m.safetensors", small)] { try write(name, contents) }
-    #expect(try openTensors(directory: directory, stem: "m", .system).tensors.count == 5)
+    #expect(try openTensors(directory: directory, stem: "m", .system).tensors.tensors.count == 5)
     try write(index: "nonsense")
     #expect(refused?.status == .malformed, "not passed over for the file")
   }
@@ -246,7 +246,7 @@ final class ShardedSafetensorsTests {
   func shards() throws {
     try writeShards()
     try write(index: #"{"metadata":{"total_size":12},"weight_map":{"c":"one.safetensors","b":"two.safetensors","a":"one.safetensors"}}"#)
-    let tensors = try openTensors(directory: directory, stem: "m", .system)
+    let tensors = try openTensors(directory: directory, stem: "m", .system).tensors
     #expect(tensors.tensors.map { $0.name } == ["a", "b", "c"])
     #expect(tensors.tensors.map { $0.start.loadUnaligned(as: Float.self) } == [1, 2, 3])
     #expect(tensors.metadata.map { $0.value } == ["v"])

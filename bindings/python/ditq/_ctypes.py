@@ -28,7 +28,6 @@ Status = IntEnum(
 Phase = IntEnum("Phase", "LOAD CALIBRATE QUANTIZE DENOISE DECODE", start=0)
 Compatibility = IntEnum("Compatibility", "AUTO OFFICIAL DIFFUSERS", start=0)
 Isa = IntEnum("Isa", "BEST GENERIC AVX2 AVX512VNNI NEON_DOT NEON_I8MM", start=0)
-Sampler = IntEnum("Sampler", "AUTO DDIM DDPM DPMPP_2M FLOW_EULER", start=0)
 Random = IntEnum("Random", "TORCH PHILOX", start=0)
 ActivationMode = IntEnum("ActivationMode", "AUTO STATIC STATIC_PER_STEP DYNAMIC_PER_TOKEN NONE", start=0)
 Observer = IntEnum("Observer", "MINMAX PERCENTILE MSE", start=0)
@@ -133,8 +132,16 @@ class ModelInfo(Sized):
         ("struct_size", c_uint32), ("image_height", c_int32), ("image_width", c_int32), ("image_channels", c_int32), ("latent_height", c_int32),
         ("latent_width", c_int32), ("latent_channels", c_int32), ("patch_size", c_int32), ("hidden_size", c_int32), ("depth", c_int32), ("head_count", c_int32),
         ("class_count", c_int32), ("weight_bits", c_int32), ("weight_group", c_int32), ("activation_bits", c_int32), ("has_decoder", c_int32),
-        ("parameter_count", c_uint64), ("weights_size", c_uint64), ("macs_per_forward", c_uint64),
+        ("parameter_count", c_uint64), ("weights_size", c_uint64), ("macs_per_forward", c_uint64), ("output_channels", c_int32), ("reserved", c_int32),
     ]  # fmt: skip
+
+
+class SessionInfo(Sized):
+    _fields_ = [("struct_size", c_uint32), ("isa", c_int32), ("threads", c_int32), ("batch_limit", c_int32), ("memory_size", c_uint64)]
+
+
+class RunInfo(Sized):
+    _fields_ = [("struct_size", c_uint32), ("sampler", c_int32), ("steps", c_int32), ("steps_taken", c_int32), ("count", c_uint64)]
 
 
 class SessionOptions(Sized):
@@ -190,7 +197,7 @@ STRUCTS: dict[str, Any] = {
     "ditq_compare_options": CompareOptions,
     "ditq_layer_rule": LayerRule, "ditq_quantize_options": QuantizeOptions,
     "ditq_error": Error, "ditq_allocator": Allocator, "ditq_reader": Reader, "ditq_progress": Progress, "ditq_model_options": ModelOptions,
-    "ditq_model_info": ModelInfo,
+    "ditq_model_info": ModelInfo, "ditq_session_info": SessionInfo, "ditq_run_info": RunInfo,
     "ditq_session_options": SessionOptions, "ditq_generate_options": GenerateOptions, "ditq_png_text": PngText, "ditq_linear_options": LinearOptions,
 }  # fmt: skip
 
@@ -225,7 +232,9 @@ PROTOTYPES = {
     "ditq_session_create": (c_int32, [MODEL, POINTER(SessionOptions), OUT_HANDLE, ERROR]),
     "ditq_session_destroy": (None, [SESSION]),
     "ditq_session_cancel": (None, [SESSION]),
+    "ditq_session_describe": (c_int32, [SESSION, POINTER(SessionInfo), ERROR]),
     "ditq_session_describe_json": (c_int32, [SESSION, ARRAY, c_size_t, OUT_SIZE, ERROR]),
+    "ditq_sampler_name": (c_char_p, [c_int32]),
     "ditq_generate_options_init": (None, [POINTER(GenerateOptions)]),
     "ditq_generate": (c_int32, [SESSION, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), ARRAY, c_size_t, ERROR]),
     "ditq_denoise": (c_int32, [SESSION, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), ARRAY, c_size_t, ERROR]),
@@ -234,6 +243,7 @@ PROTOTYPES = {
     "ditq_predict": (c_int32, [SESSION, ARRAY, ARRAY, ARRAY, c_size_t, ARRAY, c_size_t, ERROR]),
     "ditq_run_create": (c_int32, [MODEL, ARRAY, ARRAY, c_size_t, POINTER(GenerateOptions), OUT_HANDLE, ERROR]),
     "ditq_run_step": (c_int32, [RUN, SESSION, OUT_LABEL, ERROR]),
+    "ditq_run_describe": (c_int32, [RUN, POINTER(RunInfo), ERROR]),
     "ditq_run_latents": (c_int32, [RUN, ARRAY, ARRAY, c_size_t, ERROR]),
     "ditq_run_save": (c_int32, [RUN, ARRAY, c_size_t, OUT_SIZE, ERROR]),
     "ditq_run_restore": (c_int32, [MODEL, ARRAY, c_size_t, OUT_HANDLE, ERROR]),
@@ -302,6 +312,18 @@ def check_layout(text: bytes) -> None:
 
 
 lib = load()
+
+
+def names(function: Any) -> list[str]:
+    """The names that the library gives numbers from 0 on."""
+    found: list[str] = []
+    while (name := function(len(found))) is not None:
+        found.append(name.decode())
+    return found
+
+
+Sampler: Any = IntEnum("Sampler", [name.upper() for name in names(lib.ditq_sampler_name)], start=0)  # type: ignore[misc]
+"""The library's own list: AUTO, DDIM, …"""
 
 # ---- Calling ----
 

@@ -46,6 +46,7 @@ class ModelInfo:
     parameter_count: int
     weights_size: int
     macs_per_forward: int
+    output_channels: int
 
 
 class Native:
@@ -70,10 +71,10 @@ class Native:
         return api.described(api.lib.ditq_model_describe_json, self.pointer)
 
     @functools.cached_property
-    def facts(self) -> tuple[int, str, str]:
-        """Channels that it predicts, the sampler that "auto" stands for, and whose numbers it gives."""
+    def facts(self) -> tuple[str, str]:
+        """The sampler that "auto" stands for, and whose numbers it gives."""
         found = self.json()
-        return int(found["architecture"]["output_channels"]), str(found["sampling"]["sampler"]), str(found["compatibility"])
+        return str(found["sampling"]["sampler"]), str(found["compatibility"])
 
     @functools.cached_property
     def has_null_class(self) -> bool:

@@ -134,7 +134,7 @@ class Model(Handle):
     def output_channels(self) -> int:
         """Channels that the transformer predicts: twice the latents' for a model with learned variance."""
         _ = self._handle
-        return self._native.facts[0]
+        return self.info.output_channels
 
     def json(self) -> dict[str, Any]:
         """Everything: architecture, layers, the settings recorded in the file, calibration, class names."""
@@ -215,7 +215,7 @@ class Model(Handle):
             noise = floats(noise, len(indices), *self.latent_shape)
             options.noise = noise.ctypes.data
         seeds = api.uint64s(seeds_of(seed, len(indices)))
-        return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options), len(indices))
+        return Run(self, api.created(api.lib.ditq_run_create, self._handle, api.int32s(indices), seeds, len(indices), options))
 
     def restore(self, saved: Union[bytes, bytearray, memoryview]) -> Run:
         """The run that `Run.save` gave, on a model of the same architecture and sampling settings."""

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import numbers
 import threading
 from typing import TYPE_CHECKING, Any, Iterator, Optional, Sequence, Union, overload
@@ -12,7 +11,6 @@ from ._calls import Call, Meter, Progress
 from ._handles import Handle, tell_of_forks
 from ._native import Label, Native
 from ._text import decimal, shown
-from .errors import InvalidArgument
 from .image import Image, Images
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def sampling_options(
 ) -> Any:
     """How to sample, as a ditq_generate_options; None is the library's default.
 
-    steps: denoising steps (50). sampler: "auto", as the model says, "ddim", "ddpm", "dpmpp_2m" or "flow_euler". guidance_scale: classifier-free guidance (4, or 1
+    steps: denoising steps (50). sampler: "auto", as the model says, or another of ditq.Sampler. guidance_scale: classifier-free guidance (4, or 1
     where the model has no "no class"), 1 is none, and half the work. guidance_begin, guidance_end: guide only in this part of the run, 0 … 1. guidance_channels: how many channels are guided.
     eta: noise that DDIM adds, 0 … 1 (0). random: "torch", the numbers of torch.manual_seed, or "philox".
     """
@@ -174,7 +172,7 @@ class Session(Handle):
     def _texts(self, label: int, seed: int, options: Any) -> dict[str, str]:
         """How a picture was made, and all that it takes to make it again, as gen_png says it. What is not said is the library's default."""
         name = "no class" if label == self._native.info.class_count else self._native.class_name(label) or f"class {label}"
-        _, recorded, compatibility = self._native.facts
+        recorded, compatibility = self._native.facts
         texts = {"Software": f"libditq {api.lib.ditq_version().decode()}", "Model": shown(self._native.name), "Compatibility": compatibility}
         texts |= {"Class": shown(name), "Label": str(label), "Seed": str(seed), "Steps": str(options.steps), "Guidance": decimal(options.guidance_scale)}
         texts |= {"Sampler": api.Sampler(options.sampler).name.lower() if options.sampler else recorded, "Random": api.Random(options.random).name.lower()}
@@ -227,7 +225,7 @@ class Session(Handle):
         indices, _ = self._native.labels(labels)
         if not len(x) == len(timesteps) == len(indices):
             raise ValueError(f"as many timesteps and labels as images expected, {len(timesteps)} and {len(indices)} for {len(x)} found")
-        output = numpy.empty((len(x), self._native.facts[0], *x.shape[2:]), numpy.float32)
+        output = numpy.empty((len(x), self._native.info.output_channels, *x.shape[2:]), numpy.float32)
         self._call(api.lib.ditq_predict, x.ctypes.data, timesteps.ctypes.data, api.int32s(indices), len(x), output.ctypes.data, output.nbytes)
         return output
 
@@ -235,10 +233,10 @@ class Session(Handle):
 class Run(Handle):
     """A denoising under way, step by step: saved as bytes, resumed later or elsewhere with the same result to the bit. Made by `Model.run` and `Model.restore`."""
 
-    def __init__(self, model: Model, pointer: int, count: Optional[int] = None):
+    def __init__(self, model: Model, pointer: int):
         self.model = model
         self._own(pointer, api.lib.ditq_run_destroy)
-        self.count = count or self._count()
+        self.count = int(self.info().count)
         """How many images."""
 
     def step(self, session: Optional[Session] = None) -> int:
@@ -251,24 +249,11 @@ class Run(Handle):
         """The run as bytes, for `Model.restore`."""
         return api.bytes_of(api.lib.ditq_run_save, self._handle)
 
-    def _count(self) -> int:
-        """As many as the library wants room for. Only asked while nobody else has the run: a busy one wants nothing."""
-        size = 4 * math.prod(self.model.latent_shape)
-
-        def suffice(count: int) -> bool:
-            try:
-                api.call(api.lib.ditq_run_latents, self._handle, None, None, count * size)
-                return True
-            except InvalidArgument:
-                return False
-
-        low = high = 1
-        while not suffice(high):
-            low, high = high + 1, 2 * high
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if suffice(middle) else (middle + 1, high)
-        return low
+    def info(self) -> api.RunInfo:
+        """Its sampler, steps, steps_taken and count."""
+        info = api.RunInfo()
+        api.call(api.lib.ditq_run_describe, self._handle, info)
+        return info
 
     def latents(self) -> numpy.ndarray:
         """The latents as they are, float32 [count, channels, height, width]."""

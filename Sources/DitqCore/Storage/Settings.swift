@@ -1,6 +1,22 @@
 // Settings: the fields of a configuration file, read with checks that name the file and the field. What has another value than the one
 // that the library implements is unsupported, and says so.
 
+/// Who says a fact, the most trusted first.
+enum FactSource: Int {
+  /// The host that opens the model.
+  case call
+  /// The metadata of the file itself.
+  case metadata
+  /// NAME.ditq.json beside the file.
+  case beside
+  /// "args" of a training checkpoint.
+  case arguments
+  /// The sizes of the models that were published.
+  case publicSizes
+  /// Nobody: what is usual is taken.
+  case assumption
+}
+
 struct Settings {
   let json: JSON
   /// What errors call it: "transformer/config.json".
@@ -157,5 +173,17 @@ struct Settings {
     case .bool(let bool): return "\(bool)"
     default: return value.kindName
     }
+  }
+}
+
+/// One of some values that files know by their names.
+protocol NamedChoice: CaseIterable {
+  var name: String { get }
+}
+
+extension Settings {
+  func choice<T: NamedChoice>(_ field: String, of _: T.Type) throws(DitqError) -> T? {
+    let all = Array(T.allCases)
+    return try choice(field, among: all.map { $0.name }).map { all[$0] }
   }
 }

@@ -40,17 +40,7 @@ extension SamplingSettings {
   }
 }
 
-/// One of some values that files know by their names.
-protocol NamedChoice: CaseIterable {
-  var name: String { get }
-}
-
 extension Settings {
-  func choice<T: NamedChoice>(_ field: String, of _: T.Type) throws(DitqError) -> T? {
-    let all = Array(T.allCases)
-    return try choice(field, among: all.map { $0.name }).map { all[$0] }
-  }
-
   /// As many betas as there are training steps; nil where there are none.
   func betas(_ field: String, count: Int) throws(DitqError) -> [Double]? {
     guard let value = value(field) else { return nil }

@@ -1,5 +1,5 @@
-// SamplingSettings: what a file records of how its model was trained and is best sampled. Plain data: the Sampling floor gives it meaning.
-// A new sampler has its number, name and kind of prediction here, and its steps in a file of that floor.
+// SamplingSettings: what a file records of how its model was trained and is best sampled. Plain data, which the samplers give a meaning. Refuses
+// a sampler that does not go by what is predicted.
 
 /// What the network was trained to predict.
 enum Prediction: NamedChoice {
@@ -62,28 +62,6 @@ enum FixedVariance: NamedChoice {
   var name: String { self == .small ? "fixed_small" : "fixed_large" }
 }
 
-/// Numbers are those of ditq.h, names those of model files.
-enum Sampler: Int32, CaseIterable {
-  case ddim = 1
-  case ddpm = 2
-  case dpmpp2M = 3
-  case flowEuler = 4
-
-  var name: String {
-    switch self {
-    case .ddim: "ddim"
-    case .ddpm: "ddpm"
-    case .dpmpp2M: "dpmpp_2m"
-    case .flowEuler: "flow_euler"
-    }
-  }
-
-  /// What it takes a network's output for, where nobody says.
-  var prediction: Prediction { self == .flowEuler ? .velocity : .epsilon }
-
-  func goes(by prediction: Prediction) -> Bool { (self == .flowEuler) == (prediction == .velocity) }
-}
-
 struct SamplingSettings {
   /// Betas from `betaStart` to `betaEnd` over `trainSteps` steps, or those of the training where there are; of no meaning, like all down to
   /// `fixedVariance`, to a model that predicts velocity.
@@ -100,7 +78,7 @@ struct SamplingSettings {
   var spacing: TimestepSpacing?
   /// What is added to timesteps of leading spacing.
   var stepsOffset = 0
-  /// DDIM and DDPM clip what they take the image for to ± this.
+  /// DDIM, DDPM and Heun's method clip what they take the image for to ± this.
   var clipRange: Double?
   /// nil: DDPM takes the variance that the network learned, else what its code base has.
   var fixedVariance: FixedVariance?
@@ -138,10 +116,10 @@ struct SamplingSettings {
   private mutating func readPrediction(_ settings: Settings) throws(DitqError) {
     var said = try settings.choice("sampler", among: Sampler.allCases.map { $0.name }).map { Sampler.allCases[$0] }
     let predicted = try settings.choice("prediction", among: Prediction.allCases.map { $0.name }).map { Prediction.allCases[$0] }
-    prediction = predicted ?? said?.prediction ?? .epsilon
+    prediction = predicted ?? said?.row.prediction ?? .epsilon
     if let named = said, !named.goes(by: prediction) {
       guard settings.source(of: "prediction")?.rawValue ?? 0 < settings.source(of: "sampler")?.rawValue ?? 0 else {
-        let needed = named.prediction.name + ", as the sampler " + named.name + " needs it,"
+        let needed = named.row.prediction.name + ", as the sampler " + named.name + " needs it,"
         throw settings.wrong("prediction", needed, settings.value("prediction"), .malformed)
       }
       said = nil
