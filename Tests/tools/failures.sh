@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Tests/c/failures.c at every moment that there is: of each call, every callback cancels, and every request of the host's allocator, of malloc and of
 # pthread_create is refused, one after the other. `make test` takes every request of malloc of 4096 bytes and more, and some of the small ones.
-# The models: the tiny pipeline, and one of 28 blocks, 1000 class names and 180 convolutions (many_layers.py), whose opening alone makes 85,000 small
+# The models: the tiny pipeline, and one of 28 blocks, 1000 class names and 287 convolutions (many_layers.py), whose opening alone makes 85,000 small
 # requests: of those each 13th, or each EVERYth. Prints a line for each kind of refusal, with how many there were. Takes minutes; needs the library
 # that ships, gcc and numpy.
 set -uo pipefail

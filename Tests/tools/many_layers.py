@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes a model of many small parts: many_layers.py FOLDER [BLOCKS] [CLASSES] [LEVELS]. A diffusers pipeline of so many blocks, class names and
-levels of its decoder, of 17 residual blocks each (28, 1000, 5: 180 convolutions), with the numbers of the tiny pipeline that is fuzzed.
+levels of its decoder, of 17 residual blocks each (28, 1000, 8: 287 convolutions), with the numbers of the tiny pipeline that is fuzzed.
 
 What is as long as a model has layers or names is short in the tiny one. Needs numpy.
 """
@@ -24,7 +24,7 @@ def renamed(tensors, stem, other):
     return {other + name.removeprefix(stem): tensor for name, tensor in tensors.items() if name.startswith(stem)}
 
 
-def make(folder, blocks=28, classes=1000, levels=5):
+def make(folder, blocks=28, classes=1000, levels=8):
     shutil.copytree(ROOT / "Tests/fuzz/models/pipeline", folder)
 
     def change(name, **values):
