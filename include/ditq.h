@@ -123,7 +123,9 @@ typedef struct ditq_reader {
   int32_t (*DITQ_NULLABLE read)(void *DITQ_NULLABLE context, uint64_t offset, void *DITQ_NONNULL buffer, size_t count);
 } ditq_reader;
 
-/* What a progress callback is told. Called on the thread that made the call, at least once a step. */
+/* What a progress callback is told. Called on the thread that made the call, at least once a step; while a model is opened at least each 100 ms, with
+   the same numbers again where nothing was finished meanwhile, so that reading can be cancelled whatever a file holds (not without a clock, as on a
+   machine without a system). */
 typedef struct ditq_progress {
   uint32_t struct_size;
   int32_t phase;       /* DITQ_PHASE_… */

@@ -29,6 +29,9 @@ static inline void ditqp_reserve_end(ditqp_reserve *reserve) { (void)reserve; }
 static inline ditqp_reserve *ditqp_reserve_current(void) { return NULL; }
 static inline void ditqp_reserve_borrow(ditqp_reserve *reserve) { (void)reserve; }
 static inline int ditqp_memory_is_there(void) { return 1; }
+/* Nor a clock that would tell when to ask the host. */
+static inline void ditqp_ask_host(int (*ends)(void *context), void *context) { (void)ends, (void)context; }
+static inline int ditqp_call_goes_on(void) { return 1; }
 static inline int ditqp_ask_for_room(size_t size) { return (void)size, 1; }
 
 /* ---- Reasons ---- */

@@ -4,6 +4,7 @@
  * pieces are of malloc and are freed like all others. The call looks, at places that it passes often, whether it lives on its reserve, and
  * ends with a status while there is enough for that. Lists and texts as long as a file says would be more than any reserve has: before one grows, the
  * call asks for just that piece, and the next request that it is made for gets it, whoever else takes memory meanwhile.
+ * Those places are also where a call asks its host whether it is to end: what belongs to a call of a thread is kept here.
  */
 #include "CPlatform.h"
 
@@ -90,3 +91,23 @@ int ditqp_ask_for_room(size_t size) {
 }
 
 int ditqp_memory_is_there(void) { return !current || !current->is_short || fill(current); }
+
+void ditqp_ask_host(int (*ends)(void *context), void *context) {
+  if (!current) return;
+  current->ends = ends;
+  current->context = context;
+}
+
+/* Whoever looks has done a little since the last look: the clock is read each 64th time, the host asked each 50 ms. */
+int ditqp_call_goes_on(void) {
+  enum { LOOKS = 64, NANOSECONDS = 50000000 };
+  if (!current || !current->ends) return 1;
+  if (current->is_ended || ++current->looks % LOOKS) return !current->is_ended;
+  struct timespec clock;
+  clock_gettime(CLOCK_MONOTONIC, &clock);
+  uint64_t now = (uint64_t)clock.tv_sec * 1000000000 + (uint64_t)clock.tv_nsec;
+  if (now < current->due) return 1;
+  if (current->due) current->is_ended = current->ends(current->context) != 0;
+  current->due = now + NANOSECONDS;
+  return !current->is_ended;
+}

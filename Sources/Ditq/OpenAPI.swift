@@ -55,20 +55,38 @@ private func hostReader(_ pointer: UnsafePointer<ditq_reader>?) throws(DitqError
   return try HostReader(context: found.context, size: found.size, read: try required(found.read, "reader->read"))
 }
 
-/// Opens with the host's options. `open` tells how many of its pieces are done; that all are is told here.
+/// Opens with the host's options. `open` tells how many of its pieces are done; that all are is told here, and between, as long as it takes, that the
+/// call goes on.
 private func opening(
   _ options: UnsafePointer<ditq_model_options>?, pieces: Int = 1,
   _ open: (OpenOptions, _ tell: (Int) throws(DitqError) -> Void) throws(DitqError) -> Model
 ) throws(DitqError) -> Model {
-  let (asked, progress) = try openOptions(options), start = nanoseconds()
-  func tell(_ done: Int) throws(DitqError) {
-    guard progress.tell(.load, done, pieces, seconds(since: start), nil) else {
-      throw DitqError(.cancelled, "the progress callback ended the call")
+  let (asked, progress) = try openOptions(options)
+  guard progress.callback != nil else { return try open(asked) { _ in } }
+  var loading = Loading(progress: progress, pieces: pieces)
+  return try withUnsafeMutablePointer(to: &loading) { loading throws(DitqError) in
+    func tell(_ done: Int) throws(DitqError) {
+      loading.pointee.done = done
+      guard loading.pointee.goesOn() else { throw .endedByHost }
     }
+    var model: Model?
+    try whileAsking({ loading in loading!.assumingMemoryBound(to: Loading.self).pointee.goesOn() ? 0 : 1 }, loading) {
+      () throws(DitqError) in
+      model = try open(asked, tell)
+    }
+    try tell(pieces)
+    return model!
   }
-  let model = try open(asked, tell)
-  try tell(pieces)
-  return model
+}
+
+/// What the host was last told of an opening.
+private struct Loading {
+  let progress: HostProgress
+  let pieces: Int
+  let start = nanoseconds()
+  var done = 0
+
+  func goesOn() -> Bool { progress.tell(.load, done, pieces, seconds(since: start), nil) }
 }
 
 private func openOptions(_ pointer: UnsafePointer<ditq_model_options>?) throws(DitqError) -> (OpenOptions, HostProgress) {

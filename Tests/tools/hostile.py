@@ -2,7 +2,8 @@
 """What hostile input costs: hostile.py prints, for each shape and size of input, CPU seconds and the most memory beside the input's own bytes.
 hostile.py SHAPE BYTES [ROOM] measures one, within so many bytes of address space: a line of JSON {bytes, seconds, memory, status}.
 
-Each is measured in a process of its own. Of a library that DITQ_LIBRARY names. What a shape is: a function below, which makes a call that is to be measured.
+Each is measured in a process of its own. Of a library that DITQ_LIBRARY names. What a shape is: a function
+below, which makes a file that is opened, or a call.
 """
 import ctypes
 import json
@@ -38,9 +39,14 @@ def filled(size, first, item, last):
     return (first + ",".join(parts) + last).encode()
 
 
-def opening(data):
+def opening(data, options=None):
+    """How many bytes, and the call that opens them."""
     buffer, handle = np.frombuffer(data, np.uint8), ctypes.c_void_p()
-    return len(data), lambda: ditq.outcome(ditq.lib.ditq_model_open_memory, ditq.address(buffer), buffer.size, None, ctypes.byref(handle))
+    asked = None if options is None else ctypes.byref(options)
+    return len(data), lambda: ditq.outcome(ditq.lib.ditq_model_open_memory, ditq.address(buffer), buffer.size, asked, ctypes.byref(handle))
+
+
+# ---- Files, as bytes ----
 
 
 def tensor(name):
@@ -48,43 +54,43 @@ def tensor(name):
 
 
 def arrays(size):
-    return opening(header_of(filled(size, '{"a":[', lambda i: "[]", "]}")))
+    return header_of(filled(size, '{"a":[', lambda i: "[]", "]}"))
 
 
 def nested(size):
-    return opening(header_of(filled(size, '{"a":[', lambda i: "[" * 60 + "]" * 60, "]}")))
+    return header_of(filled(size, '{"a":[', lambda i: "[" * 60 + "]" * 60, "]}"))
 
 
 def numbers(size):
-    return opening(header_of(filled(size, '{"a":{"dtype":"F32","shape":[', lambda i: "1", '],"data_offsets":[0,0]}}')))
+    return header_of(filled(size, '{"a":{"dtype":"F32","shape":[', lambda i: "1", '],"data_offsets":[0,0]}}'))
 
 
 def members(size):
-    return opening(header_of(filled(size, '{"a":{', lambda i: f'"{i}":0', "}}")))
+    return header_of(filled(size, '{"a":{', lambda i: f'"{i}":0', "}}"))
 
 
 def metadata(size):
-    return opening(header_of(filled(size, '{"__metadata__":{', lambda i: f'"{i}":"x"', "}}")))
+    return header_of(filled(size, '{"__metadata__":{', lambda i: f'"{i}":"x"', "}}"))
 
 
 def long_string(size):
-    return opening(header_of(('{"__metadata__":{"a":"' + "x" * size + '"}}').encode()))
+    return header_of(('{"__metadata__":{"a":"' + "x" * size + '"}}').encode())
 
 
 def escapes(size):
-    return opening(header_of(('{"__metadata__":{"a":"' + "\\u00e4" * (size // 6) + '"}}').encode()))
+    return header_of(('{"__metadata__":{"a":"' + "\\u00e4" * (size // 6) + '"}}').encode())
 
 
 def tensors(size):
-    return opening(header_of(filled(size, "{", lambda i: tensor(str(i)), "}")))
+    return header_of(filled(size, "{", lambda i: tensor(str(i)), "}"))
 
 
 def long_beginnings(size):
-    return opening(header_of(filled(size, "{", lambda i: tensor("x" * 1000 + f"{(i * 7919) % 1000003:08}"), "}")))
+    return header_of(filled(size, "{", lambda i: tensor("x" * 1000 + f"{(i * 7919) % 1000003:08}"), "}"))
 
 
 def duplicates(size):
-    return opening(header_of(filled(size, "{", lambda i: tensor("a"), "}")))
+    return header_of(filled(size, "{", lambda i: tensor("a"), "}"))
 
 
 def zip_entries(size):
@@ -93,7 +99,10 @@ def zip_entries(size):
             for i in range(size // 120):
                 archive.writestr(f"archive/data/{i:09}", b"")
         file.seek(0)
-        return opening(file.read())
+        return file.read()
+
+
+# ---- Calls on them and others ----
 
 
 def class_names(size):
@@ -123,9 +132,12 @@ def png_texts(size):
     return 16 * len(texts), lambda: (ditq.outcome(ditq.lib.ditq_png_write, path, ditq.address(pixels), 8, 8, 3, texts, len(texts)), folder)[0]
 
 
-SHAPES = {shape.__name__: shape for shape in (
-    arrays, nested, numbers, members, metadata, long_string, escapes, tensors, long_beginnings, duplicates, zip_entries, class_names, near_aliases, png_texts,
+FILES = {shape.__name__: shape for shape in (
+    arrays, nested, numbers, members, metadata, long_string, escapes, tensors, long_beginnings, duplicates, zip_entries,
 )}  # fmt: skip
+SHAPES = {name: lambda size, shape=shape: opening(shape(size)) for name, shape in FILES.items()} | {
+    shape.__name__: shape for shape in (class_names, near_aliases, png_texts)
+}
 
 
 def virtual_size():

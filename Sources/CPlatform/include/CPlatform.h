@@ -83,6 +83,10 @@ enum { DITQP_CLASSES = 7 };
 typedef struct ditqp_reserve {
   struct ditqp_reserve *outer; /* of the call whose callback made this one */
   int is_large, is_short, lock;
+  int is_ended; /* the host said so */
+  int (*ends)(void *context); /* asks it; NULL where it has not asked to be asked */
+  void *context;
+  uint64_t looks, due; /* how often somebody looked, and from what time on the host is asked again */
   size_t counts[DITQP_CLASSES];
   size_t room_size;
   void *room; /* for the next list or text */
@@ -95,6 +99,10 @@ ditqp_reserve *ditqp_reserve_current(void);
 void ditqp_reserve_borrow(ditqp_reserve *reserve);
 /* 0 where the call of this thread lives on its reserve and cannot fill it up again. */
 int ditqp_memory_is_there(void);
+/* From now on the host of this thread's call is asked now and then whether it is to end; by nobody, with NULL. */
+void ditqp_ask_host(int (*ends)(void *context), void *context);
+/* 0 once that answered anything but 0. */
+int ditqp_call_goes_on(void);
 /* Takes a piece of memory for the next request of this size, or a few bytes less. 0 where there is none. */
 int ditqp_ask_for_room(size_t size);
 

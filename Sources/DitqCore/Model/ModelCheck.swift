@@ -60,7 +60,7 @@ extension DiTWeights {
     guard bins.isValid else { throw DitqError(.malformed, "bins: 1 to 1000 timesteps expected, others found") }
     for number in 0..<linearCount {
       let linear = self[number]
-      try checkMemory()
+      try checkCall()
       try linear.integers?.check(name(ofLinear: number))
       try linear.checkInputs(name(ofLinear: number))
       if let ranges = linear.ranges, ranges.count != bins.timesteps.count {

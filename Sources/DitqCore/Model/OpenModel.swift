@@ -53,8 +53,12 @@ extension Model {
     guard expected.utf8.count == 64 && isHexadecimal else {
       throw DitqError(.invalidArgument, "expected_sha256: 64 hexadecimal digits expected, \"\(expected)\" found")
     }
+    let pieceByteCount = 1 << 14
     var hash = SHA256()
-    hash.update(bytes.buffer)
+    for piece in stride(from: 0, to: bytes.count, by: pieceByteCount) {
+      try checkCall()
+      hash.update(UnsafeRawBufferPointer(rebasing: bytes.buffer[piece..<min(piece + pieceByteCount, bytes.count)]))
+    }
     let found = hexadecimal(hash.digest())
     guard found == asciiLowercased(expected) else {
       throw DitqError(.checksumMismatch, "\(name): SHA-256 \(asciiLowercased(expected)) expected, \(found) found")

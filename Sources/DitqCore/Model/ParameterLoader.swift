@@ -6,6 +6,9 @@ import CKernels
 import CPlatform
 
 struct ParameterLoader {
+  /// Elements that are copied between two looks at the call.
+  private static let pieceCount = 1 << 14
+
   private let tensors: TensorCollection
   let packed: PackedLayers
   private let kernels: ditqk_kernels
@@ -43,7 +46,7 @@ struct ParameterLoader {
   // MARK: - Tensors
 
   mutating func tensor(_ name: String, shape: [Int]) throws(DitqError) -> (tensor: Tensor, type: ElementType) {
-    try checkMemory()
+    try checkCall()
     let tensor = try tensors.require(name, shape: shape)
     markUsed(tensor.name)
     return (tensor, tensor.elementType!)
@@ -55,7 +58,13 @@ struct ParameterLoader {
   mutating func floats(_ name: String, shape: [Int]) throws(DitqError) -> UnsafePointer<Float> {
     let (tensor, type) = try tensor(name, shape: shape)
     let copy = arena.floats(tensor.elementCount)
-    if !isMeasuring { kernels.convert(tensor.start, type.kernelNumber, tensor.elementCount, copy) }
+    if !isMeasuring {
+      for piece in stride(from: 0, to: tensor.elementCount, by: ParameterLoader.pieceCount) {
+        try checkCall()
+        let count = min(ParameterLoader.pieceCount, tensor.elementCount - piece)
+        kernels.convert(tensor.start + piece * type.byteCount, type.kernelNumber, count, copy + piece)
+      }
+    }
     return UnsafePointer(copy)
   }
 
@@ -149,18 +158,19 @@ struct ParameterLoader {
     }
     let (tensor, type) = try tensor(name + ".weight", shape: [outputs, inputs, size, size])
     let panels = arena.floats(panelCount(outputs) * panelColumns, depth)
-    if !isMeasuring { packConvolution(tensor.start, type, outputs, inputs, taps: size * size, panels) }
+    if !isMeasuring { try packConvolution(tensor.start, type, outputs, inputs, taps: size * size, panels) }
     let bias = try floats(name + ".bias", shape: [outputs])
     return Convolution(inputs: inputs, outputs: outputs, size: size, weights: .floats(UnsafePointer(panels)), bias: bias)
   }
 
   private func packConvolution(
     _ source: UnsafeRawPointer, _ type: ElementType, _ outputs: Int, _ inputs: Int, taps: Int, _ panels: UnsafeMutablePointer<Float>
-  ) {
+  ) throws(DitqError) {
     let depth = inputs * taps
     panels.initialize(repeating: 0, count: panelCount(outputs) * panelColumns * depth)
-    withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { row in
+    try withUnsafeTemporaryAllocation(of: Float.self, capacity: depth) { row throws(DitqError) in
       for output in 0..<outputs {
+        try checkCall()
         kernels.convert(source + output * depth * type.byteCount, type.kernelNumber, depth, row.baseAddress!)
         let target = panels + output / panelColumns * panelColumns * depth + output % panelColumns
         for input in 0..<inputs {

@@ -13,17 +13,17 @@ struct PositionTable {
   /// Whether it is the computed one of a square grid. Else it was learned, and only whoever trained it knows the grid.
   func isComputed() throws(DitqError) -> Bool {
     let side = Int(Double(tokens).squareRoot())
-    if isComputed(rows: side, columns: side, isExchanged: false) { return true }
-    guard isMadeOfSines else { return false }
+    if try isComputed(rows: side, columns: side, isExchanged: false) { return true }
+    guard try isMadeOfSines() else { return false }
     throw DitqError(
       .unsupported,
-      "pos_embed: the sines and cosines of \(side) × \(side) tokens expected, \(found) found; where it is meant all the same, give latent_size"
+      "pos_embed: the sines and cosines of \(side) × \(side) tokens expected, \(try found()) found; where it is meant all the same, give latent_size"
     )
   }
 
-  private var found: String {
+  private func found() throws(DitqError) -> String {
     for rows in 1...tokens where tokens % rows == 0 {
-      for isExchanged in [false, true] where isComputed(rows: rows, columns: tokens / rows, isExchanged: isExchanged) {
+      for isExchanged in [false, true] where try isComputed(rows: rows, columns: tokens / rows, isExchanged: isExchanged) {
         return "those of \(rows) × \(tokens / rows) tokens" + (isExchanged ? " with rows and columns exchanged" : "")
       }
     }
@@ -31,12 +31,13 @@ struct PositionTable {
   }
 
   /// Whether it is the table of such a grid: see fillPositions.
-  private func isComputed(rows: Int, columns: Int, isExchanged: Bool) -> Bool {
+  private func isComputed(rows: Int, columns: Int, isExchanged: Bool) throws(DitqError) -> Bool {
     let quarter = width / 4
     for half in 0..<2 {
       let countsColumns = (half == 0) != isExchanged
       for position in 0..<(countsColumns ? columns : rows) {
         for k in 0..<quarter {
+          try checkCall()
           let (sine, cosine) = sineAndCosine(Double(position) * positionFrequency(k, of: quarter))
           for other in 0..<(countsColumns ? rows : columns) {
             let token = countsColumns ? other * columns + position : position * columns + other
@@ -53,8 +54,9 @@ struct PositionTable {
   }
 
   /// In whatever order: as sin² + cos² = 1, the squares of each row sum up to half its width.
-  private var isMadeOfSines: Bool {
+  private func isMadeOfSines() throws(DitqError) -> Bool {
     for token in 0..<tokens {
+      try checkCall()
       var sum: Float = 0
       for column in 0..<width { sum += values[token * width + column] * values[token * width + column] }
       guard (sum / Float(width / 2) - 1).magnitude <= 4 * PositionTable.tolerance else { return false }

@@ -71,7 +71,7 @@ struct TensorSizes {
   private static func depth(_ tensors: TensorCollection) throws(DitqError) -> Int {
     var depth = 0
     for name in try tensors.names(startingWith: "blocks.") {
-      try checkMemory()
+      try checkCall()
       let parts = split(name, at: ".", into: 3)
       if parts.count > 1, let block = Int(parts[1]), block >= depth, block < Limit.depth.upperBound { depth = block + 1 }
     }

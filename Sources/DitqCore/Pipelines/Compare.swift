@@ -27,10 +27,10 @@ package func compare(_ reference: Model, _ model: Model, _ options: CompareOptio
     let samples = batch * CompareOptions.batch..<min(options.samples, (batch + 1) * CompareOptions.batch)
     run.begin(samples)
     for step in 0..<options.steps {
-      try checkMemory()
+      try checkCall()
       try run.take(step, images: samples.count, of: samples)
       guard progress(.denoise, batch * options.steps + step + 1, batches * options.steps, seconds(since: start), nil) else {
-        throw DitqError(.cancelled, "the progress callback ended the call")
+        throw .endedByHost
       }
     }
   }

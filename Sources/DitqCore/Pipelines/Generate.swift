@@ -200,7 +200,7 @@ extension Session {
   ) throws(DitqError) {
     try cancellation.check()
     guard progress(phase, done, total, seconds(since: start), latents) else {
-      throw DitqError(.cancelled, "the progress callback ended the call")
+      throw .endedByHost
     }
   }
 }

@@ -9,9 +9,9 @@ package func quantize(_ source: Model, _ options: QuantizeOptions, progress: Pro
   try options.check(source)
   let start = nanoseconds()
   func tell(_ phase: Phase, _ done: Int, _ total: Int) throws(DitqError) {
-    try checkMemory()
+    try checkCall()
     guard progress(phase, done, total, seconds(since: start), nil) else {
-      throw DitqError(.cancelled, "the progress callback ended the call")
+      throw .endedByHost
     }
   }
   let quantizer = try Quantizer(source, options)
@@ -129,7 +129,7 @@ final class Quantizer {
   func quantizeLayers(_ progress: (_ done: Int, _ total: Int) throws(DitqError) -> Void) throws(DitqError) {
     for piece in source.pieces {
       let numbers = source.numbers(of: piece)
-      try checkMemory()
+      try checkCall()
       var observations = [Observation](repeating: Observation(), count: numbers.count)
       if let calibration { observations = try observe(piece, calibration) }
       if case .block(let index) = piece { balance(index, observations) }
@@ -141,7 +141,7 @@ final class Quantizer {
           let (linear, block) = try floatLayer(layers[number], foldings[number], kernels)
           replace(number, (linear, block))
         }
-        try checkMemory()
+        try checkCall()
         try progress(number + 1, layers.count + decoderPlan.count)
       }
       source.forgetPages()

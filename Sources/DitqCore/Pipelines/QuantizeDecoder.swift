@@ -17,7 +17,7 @@ extension QuantizeOptions {
           .unsupported, "rules[\(index)]: \"\(rule.pattern)\": 8-bit weights by row with 8-bit activations, or float, expected of a decoder"
         )
       }
-      try checkMemory()
+      try checkCall()
       var isMatched = false
       for place in layers.indices where rule.matches(LayerRule.decoderPrefix + decoder!.convolutions[layers[place]].name) {
         isMatched = true
@@ -44,7 +44,7 @@ extension Quantizer {
     let moments = method == .spread ? try DecoderMoments(source, decoder, decoderPlan, threads: pool.threads) : nil
     try moments?.run(source.config, decoder)
     for (index, number) in decoderPlan.enumerated() {
-      try checkMemory()
+      try checkCall()
       let spreading = try moments.map { moments throws(DitqError) in
         do throws(DitqError) { return try moments.spreading(index, pool) } catch {
           throw error.said(of: LayerRule.decoderPrefix + decoder.convolutions[number].name)

@@ -83,7 +83,7 @@ extension QuantizeOptions {
     var plans: [LayerPlan?] = []
     var matched = try rules.mapped { $0.isOfDecoder }
     for layer in layers {
-      try checkMemory()
+      try checkCall()
       let isOfEmbedder = ConditionEmbedder.isLinear(layer.name)
       var plan = LayerPlan(
         layer.name, standard: standard, groupIsAutomatic: weightGroup == nil, isOfEmbedder: isOfEmbedder, rules: rules)

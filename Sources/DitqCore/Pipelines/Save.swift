@@ -60,7 +60,7 @@ extension Model {
     }
     for (index, collection) in tensors.enumerated() {
       for tensor in collection.tensors {
-        try checkMemory()
+        try checkCall()
         let name = (index == 0 ? "" : RecordedConfig.decoderPrefix) + tensor.name
         try check(name, TensorToWrite(whole: tensor, as: name).checksum)
       }
@@ -72,7 +72,7 @@ extension Model {
     let width = config.hiddenSize
     var packed: [TensorToWrite] = [], zeros: [TensorToWrite] = [], others: [TensorToWrite] = []
     for layer in try dit.linears() {
-      try checkMemory()
+      try checkCall()
       let (name, linear) = (layer.name, layer.linear)
       switch linear.weights {
       case .integers(let weights):
@@ -153,8 +153,7 @@ extension Model {
 private func checksum(of metadata: [(name: String, value: String)]) -> String {
   var hash = SHA256()
   for entry in metadata where !(entry.name == RecordedConfig.checksums) {
-    var text = entry.name + entry.value
-    text.withUTF8 { hash.update(UnsafeRawBufferPointer($0)) }
+    for part in [entry.name, entry.value] { withBytes(of: part) { hash.update(UnsafeRawBufferPointer($0)) } }
   }
   return hexadecimal(hash.digest())
 }

@@ -1,4 +1,4 @@
-// The monotonic clock. Times are only reported, never used to decide anything.
+// The monotonic clock. Times are only reported, never used to decide anything but when to ask the host.
 
 import CPlatform
 

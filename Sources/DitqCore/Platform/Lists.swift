@@ -1,5 +1,5 @@
 // Lists that are as long as a file, a host or a model says: before one grows its room is asked for, so that missing memory is a status. And a sort
-// that takes no memory. Relies on Reserve; refuses nothing but exhaustion.
+// that takes no memory. Calls, never inlined: there are hundreds. Relies on Reserve; refuses nothing but exhaustion.
 
 extension Array {
   /// An empty list with room for so many elements.
@@ -14,14 +14,16 @@ extension Array {
     for _ in 0..<count { append(element) }
   }
 
+  @inline(never)
   mutating func makeRoom(for more: Int) throws(DitqError) {
-    guard more > capacity - count else { return try checkMemory() }
+    guard more > capacity - count else { return try checkCall() }
     let wanted = Swift.max(count + more, 2 * capacity)
     try askForRoom(wanted * MemoryLayout<Element>.stride)
     reserveCapacity(wanted)
   }
 
   /// Appends; careful: for an element that allocates, this also sees that the reserve is whole.
+  @inline(never)
   mutating func add(_ element: Element) throws(DitqError) {
     try makeRoom(for: 1)
     append(element)
@@ -42,9 +44,13 @@ extension Array {
   }
 
   /// Heapsort (Williams 1964): in place, in n log n comparisons whatever the order was. Equal elements may change places.
-  mutating func sortInPlace(by precedes: (Element, Element) -> Bool) {
-    for root in stride(from: count / 2 - 1, through: 0, by: -1) { sink(root, in: count, precedes) }
+  mutating func sortInPlace(by precedes: (Element, Element) -> Bool) throws(DitqError) {
+    for root in stride(from: count / 2 - 1, through: 0, by: -1) {
+      try checkCall()
+      sink(root, in: count, precedes)
+    }
     for end in stride(from: count - 1, through: 1, by: -1) {
+      try checkCall()
       swapAt(0, end)
       sink(0, in: end, precedes)
     }

@@ -20,6 +20,9 @@ package struct DitqError: Error {
     self.init(status, name + ": " + expected + " expected, " + found + " found")
   }
 
+  /// What each call answers that the host's progress callback ended.
+  package static var endedByHost: DitqError { DitqError(.cancelled, "the progress callback ended the call") }
+
   /// The same error, said of a named thing: "vae/config.json: …".
   func said(of subject: String) -> DitqError { DitqError(status, "\(subject): \(message)") }
 }

@@ -36,7 +36,7 @@ func withBytes<R>(of text: String, _ body: (UnsafeBufferPointer<UInt8>) -> R) ->
 func order(ofNames names: [String]) throws(DitqError) -> (order: [Int], repeated: Int?) {
   var order = try [Int](room: names.count)
   for index in names.indices { order.append(index) }
-  order.sortInPlace { precedes(names[$0], names[$1]) }
+  try order.sortInPlace { precedes(names[$0], names[$1]) }
   for place in order.indices.dropFirst() where names[order[place - 1]] == names[order[place]] { return (order, order[place]) }
   return (order, nil)
 }

@@ -38,7 +38,7 @@ final class ThreadPool {
     var workers: [pthread_t] = []
     workers.reserveCapacity(threads)
     for number in 1..<max(threads, 1) {
-      try checkMemory()
+      try checkCall()
       var thread = pthread_t()
       let context = Unmanaged.passRetained(Worker(crew: crew, part: number))
       let result = ditqp_thread_start(

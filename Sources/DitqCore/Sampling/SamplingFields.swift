@@ -51,7 +51,7 @@ extension Settings {
     }
     var betas: [Double] = []
     for item in list {
-      try checkMemory()
+      try checkCall()
       guard let beta = item.number, (0...1).contains(beta) else { throw wrong(field, "numbers from 0 to 1", item, .malformed) }
       betas.append(beta)
     }

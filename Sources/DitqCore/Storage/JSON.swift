@@ -78,7 +78,7 @@ private struct Reader {
 
   mutating func value(depth: Int) throws(DitqError) -> JSON {
     skipSpace()
-    try checkMemory()
+    try checkCall()
     valueCount += 1
     guard valueCount <= Limit.jsonValues else { throw malformed("more than \(Limit.jsonValues) values") }
     switch next {

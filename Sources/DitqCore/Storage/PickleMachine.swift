@@ -32,7 +32,7 @@ final class PickleMachine {
       let place = reader.position
       do throws(DitqError) {
         opcodeCount += 1
-        try checkMemory()
+        try checkCall()
         guard opcodeCount <= Limit.pickleOpcodes else { throw DitqError(.unsupported, "more than \(Limit.pickleOpcodes) opcodes") }
         let opcode = UInt8(try reader.number(1))
         if opcode == UInt8(ascii: ".") { return try pop() }

@@ -127,7 +127,7 @@ private func checkCoverage(_ entries: [Entry], dataStart: Int, fileEnd: Int) thr
   var order = try [Int](room: entries.count)
   for index in entries.indices { order.append(index) }
   // An empty tensor stands before the one that begins at the same byte.
-  order.sortInPlace { (entries[$0].begin, entries[$0].end) < (entries[$1].begin, entries[$1].end) }
+  try order.sortInPlace { (entries[$0].begin, entries[$0].end) < (entries[$1].begin, entries[$1].end) }
   var end = 0
   for index in order {
     let entry = entries[index]

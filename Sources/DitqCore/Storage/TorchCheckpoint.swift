@@ -54,7 +54,7 @@ private func collected(
 ) throws(DitqError) -> TensorCollection {
   var found: [(name: String, tensor: TorchTensor)] = [], opaque: [OpaqueTensor] = [], copied = 0, nameBytes = 0
   for (key, value) in graph.items(dict) {
-    try checkMemory()
+    try checkCall()
     guard case .object(let object) = value else { continue }
     guard let name = graph.text(key), found.count + opaque.count < Limit.tensors else {
       guard graph.tensorCall(value) != nil else { continue }
@@ -84,7 +84,7 @@ private func collected(
   let block = copied == 0 ? nil : try Block(byteCount: copied, from: allocator, for: "tensors that are not contiguous")
   var place = block?.start, tensors = try [Tensor](room: found.count)
   for (name, tensor) in found {
-    tensors.append(tensor.tensor(named: name, copiedTo: place))
+    tensors.append(try tensor.tensor(named: name, copiedTo: place))
     place = place.map { $0 + tensor.copyByteCount }
   }
   return try TensorCollection(tensors, opaque: opaque, metadata: [], in: [bytes] + (block.map { [Bytes($0)] } ?? []))

@@ -60,7 +60,7 @@ struct TorchSearch {
     isVisited[Int(dict)] = true
     var search = TransformerSearch(), flaw: String?
     for (key, value) in graph.items(dict) {
-      try checkMemory()
+      try checkCall()
       if let name = graph.textBytes(key), case .object = value, search.note(name), flaw == nil, graph.tensorCall(value) == nil {
         flaw = "\(text(name, 0..<name.count)) is of \(graph.className(of: value))"
       }

@@ -52,19 +52,20 @@ struct TorchTensor {
   }
 
   /// The elements where they stand, or copied to a place of `copyByteCount` bytes where they need one.
-  func tensor(named name: String, copiedTo place: UnsafeMutableRawPointer?) -> Tensor {
+  func tensor(named name: String, copiedTo place: UnsafeMutableRawPointer?) throws(DitqError) -> Tensor {
     var elements = start
     if let place, copyByteCount > 0 {
-      copy(to: place)
+      try copy(to: place)
       elements = UnsafeRawPointer(place)
     }
     return Tensor(
       name: name, dtype: dtype, shape: shape, start: elements, byteCount: elementCount * elementByteCount, elementCount: elementCount)
   }
 
-  private func copy(to target: UnsafeMutableRawPointer) {
+  private func copy(to target: UnsafeMutableRawPointer) throws(DitqError) {
     var index = [Int](repeating: 0, count: shape.count), source = 0
     for element in 0..<elementCount {
+      if element % 1024 == 0 { try checkCall() }
       memcpy(target + element * elementByteCount, start + source * elementByteCount, elementByteCount)
       for axis in shape.indices.reversed() {
         index[axis] += 1
