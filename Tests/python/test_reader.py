@@ -35,7 +35,7 @@ def test_a_reader_gives_the_model_of_the_file_and_is_not_needed_afterwards(path)
         reads = len(reader.reads)
         assert picture(model) == picture(other)
         assert len(reader.reads) == reads, "read after the call had returned"
-        assert model.json() == other.json()
+        assert model.json() == other.json() | {"files": []}, "a reader's bytes have no name"
 
 
 def test_a_pickle_of_torch_opens_through_a_reader(golden):
