@@ -177,7 +177,7 @@ enum { DITQ_COMPATIBILITY_AUTO = 0, DITQ_COMPATIBILITY_OFFICIAL = 1, DITQ_COMPAT
  * What the public layout does not say (heads, prediction, whether there is "no class", pixels or latents) is asked of options->config_json, the file's
  * metadata, NAME.ditq.json beside it (NAME with its extension or without), "args" of a training checkpoint and the published sizes, in this order; what
  * is assumed then is listed as "assumed" by ditq_model_describe_json. Fields of other names, and facts that the tensors contradict, are refused. The
- * fields: top of Sources/DitqCore/Model/RecordedConfig.swift. expected_sha256 is that of the checkpoint alone.
+ * fields: docs/format.md. expected_sha256 is that of the checkpoint alone.
  * Weights are F32, F16 or BF16, used in place from the mapped file (copied only where torch saved them in another order than row-major);
  * all arithmetic is float32.
  */
@@ -227,8 +227,7 @@ ditq_status ditq_model_find_class(const ditq_model *DITQ_NONNULL model, const ch
 /* Reads every byte and compares the checksums that a .ditq file records. DITQ_UNSUPPORTED for a model that did not come from one. */
 ditq_status ditq_model_verify(const ditq_model *DITQ_NONNULL model, ditq_error *DITQ_NULLABLE error);
 /* Writes a quantized model as a .ditq file: a safetensors file that is opened like any other, and used in place. A file that the model's weights are
-   mapped from, or those of the model that it was made from, is refused under any of its names (DITQ_INVALID_ARGUMENT). Byte by byte it is described
-   at the top of Sources/DitqCore/Pipelines/Save.swift. */
+   mapped from, or those of the model that it was made from, is refused under any of its names (DITQ_INVALID_ARGUMENT). Byte by byte: docs/format.md. */
 ditq_status ditq_model_save(const ditq_model *DITQ_NONNULL model, const char *DITQ_NONNULL path, ditq_error *DITQ_NULLABLE error);
 
 /* ---- Quantization ------------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 // DiTConfig: the numbers that make one DiT differ from another, and what the two public code bases do differently with the same weights
-// (facts in README.md, "Two code bases, one model"). Configuration is data: a new checkpoint family is another way to fill this struct.
+// (docs/sampling.md, "Two code bases, one model"). Configuration is data: a new checkpoint family is another way to fill this struct.
 
 extension Compatibility {
   /// Timestep frequencies are exp(−ln(10000) · i / divisor).

@@ -3,7 +3,7 @@
 // the checkpoint gives them: a misspelt one would pass for one that is not given.
 
 struct ModelFacts {
-  /// All fields of ditq.config that are read: see RecordedConfig.
+  /// All fields of ditq.config that are read: see docs/format.md.
   static let fields = [
     "head_count", "compatibility", "pixel_space", "null_class", "class_count", "class_names", "hidden_size", "depth", "patch_size",
     "latent_channels", "latent_size", "learned_variance", "norm_eps", "decoder", "prediction", "sampler", "steps", "guidance_scale",

@@ -1,35 +1,5 @@
-// What a file says of its model beside the tensors, in the safetensors metadata:
-//
-//   ditq.config   a JSON object of the fields below; what is missing is looked for elsewhere (Model/ModelFacts.swift), and other fields
-//                 (training, license, …) inform people
-//   ditq.format   of .ditq files: the version of their format: "3" where the label table has no row of "no class", or sampling one of
-//                 the fields of Model/SamplingFields.swift, else "2" where layers of the decoder are packed, else "1"
-//   ditq.packing  the layout of packed layers, now "panels-32"
-//   ditq.layers   a JSON object of the packed layers, {"blocks.0.attn.qkv": {"bits": 4, "group": 128, "activation_bits": 8}, …}: 4 or 8 bits;
-//                 inputs that share a scale, 0 = the whole row, the last group having what is left; 8, or 32 where activations stay floats
-//   ditq.calibration  a JSON object of how activation ranges were found (Quantization/CalibrationRecord.swift); "bins" lists the timesteps that
-//                 have ranges of their own, where there are any
-//   ditq.version  of the library that wrote the file
-//   ditq.checksums a JSON object of SHA-256 by tensor, of its data; and under "__metadata__" that of the names and values of all the other
-//                 entries here, "format" ("pt", for other readers) among them, one after another as they stand
-//
-// The fields of ditq.config, which a host and a file beside the checkpoint may give too:
-//
-//   head_count, compatibility ("official", "diffusers"), norm_eps
-//   hidden_size, depth, patch_size, latent_channels, latent_size, learned_variance: what the tensors say, and refused where they say something
-//                 else; but the shape of a packed x_embedder.proj does not say latent_channels and patch_size, and where latent_size is
-//                 said, the table of positions may be any
-//   pixel_space   whether what is denoised is the image itself
-//   class_count, null_class: how many classes there are, and whether the label table has a row of "no class" behind theirs
-//   class_names   an array of strings
-//   prediction ("epsilon", "v_prediction", "sample", "velocity"), sampler, train_steps, beta_start, beta_end, and where the prediction is
-//                 "velocity" noise_timestep (0 or 1: t of pure noise) and timestep_scale (the network is told t times this)
-//   beta_schedule ("linear", "scaled_linear", "squaredcos_cap_v2"), trained_betas, rescale_betas_zero_snr, set_alpha_to_one, timestep_spacing
-//                 ("leading", "trailing", "linspace"), steps_offset, clip_sample_range, variance_type ("fixed_small", "fixed_large")
-//   steps, guidance_scale: for people; generating has its own
-//   decoder       the configuration of the decoder whose tensors stand under "vae."
-//
-// Refuses a newer format and another packing.
+// What a file says of its model beside the tensors, in the safetensors metadata: ditq.config, a JSON object that any checkpoint may have, and what
+// .ditq files have besides. Their fields: docs/format.md. Refuses a newer format and another packing.
 
 struct RecordedConfig {
   static let formatVersion = 3

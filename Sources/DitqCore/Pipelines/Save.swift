@@ -1,23 +1,5 @@
-// Saving a quantized model as a .ditq file, and checking one. The file, byte by byte:
-//
-//   8 bytes       length of the header, little endian; 8 + length is a multiple of 64
-//   header        JSON, as any safetensors file has it; "__metadata__" holds ditq.config, .format, .packing, .layers, .calibration, .checksums and .version
-//                 (their fields: Model/RecordedConfig.swift and, of .calibration, Quantization/CalibrationRecord.swift)
-//   packed layers NAME.weight          U8  [panels, depth · bits · 4]   panel p holds outputs 32p … 32p + 31; depth is the inputs rounded up to 8
-//                                        8 bits: [depth / 4][32][4] of p, signed;  4 bits: [depth / 8][32 · 4], input 8i + j in the low nibble
-//                                        of byte j of each column's four and 8i + 4 + j in the high one
-//                                        Columns beyond the last output are 0.
-//                 NAME.weight.scales   F32 [panels, groups, 32]         groups of a row: inputs / group, rounded up
-//                 NAME.weight.sums     F32 [panels, 32]                 Σ over groups of scale · Σ p: what a zero point is multiplied with
-//                 NAME.weight.zeros    U8  [panels, groups, 32]         4 bits only: w = scale · (q − zero)
-//   NAME.input_ranges   F32 [bins, 2]   of static ranges: x ≈ scale · (q − zero) for each of the calibration's bins, scale then zero
-//   NAME.input_factors  F32 [inputs]    of balanced channels: what the inputs are multiplied with before they come here
-//   a decoder's   convolutions in 8 bits are packed layers "vae.NAME", their inputs in the order (tap row, tap column, channel)
-//   all others    under the public checkpoint's names, in the type they had; biases and positions are F32; a decoder's under "vae."; embedders
-//                 of a block's own under the block's name: blocks.3.t_embedder.mlp.0, .mlp.2, blocks.3.y_embedder.embedding_table
-//
-// Packed layers come first, the zeros last of them; the others of these are multiples of 64 bytes, so that a mapped file is used in place. What
-// comes after them, the ranges first, stands wherever it does, and is copied.
+// Saving a quantized model as a .ditq file, and checking one. The file, byte by byte: docs/format.md. Packed layers come first, the zeros last of them;
+// the others of these are multiples of 64 bytes, so that a mapped file is used in place. Refuses to write what the reader would refuse.
 
 extension Model {
   /// Writes the file, whole or not at all. Refuses the place of what the model was opened from or made of: that may be the one copy.
