@@ -78,6 +78,8 @@ CASES = {
     # Another sampler than the model's, as from_config of its scheduler makes it.
     "trailing-ddim-by-solver": (DDIM, PLAIN | {"timestep_spacing": "trailing"}, {"sampler": SOLVER}),
     "linspace-clip-ddim-by-ddpm": (DDIM, {"timestep_spacing": "linspace"}, {"sampler": DDPM}),
+    "solver-by-ddpm-large": (SOLVER, PLAIN | {"variance_type": "fixed_large"}, {"sampler": DDPM}),
+    "ddim-by-ddpm-small": (DDIM, PLAIN | {"variance_type": "fixed_small"}, {"sampler": DDPM}),
     "v-solver-by-ddim": (SOLVER, {"prediction_type": "v_prediction", "timestep_spacing": "trailing", "clip_sample": False}, {"sampler": DDIM}),
     # What a file leaves out has the defaults of its own class and then of the sampler's, which has other betas: so they are said. Between timesteps of
     # the training; in few steps and one; of what else is predicted; and where the first noise is small.
@@ -111,8 +113,9 @@ def loaded(name, config):
 
 def run(dit, name, config, how):
     scheduler = loaded(name, config)
+    learned = how.get("sampler") == DDPM and "variance_type" not in config  # the library's own choice where nobody names one: what the network learned
     if "sampler" in how:
-        scheduler = getattr(diffusers, how["sampler"]).from_config(scheduler.config, **({"variance_type": "learned_range"} if how["sampler"] == DDPM else {}))
+        scheduler = getattr(diffusers, how["sampler"]).from_config(scheduler.config, **({"variance_type": "learned_range"} if learned else {}))
     scheduler.set_timesteps(how.get("steps", 6))
     generator = torch.Generator().manual_seed(5)
     x, labels = torch.randn((1, 4, 8, 8), generator=generator), torch.tensor([3, dit.config.num_embeds_ada_norm])
@@ -124,7 +127,7 @@ def run(dit, name, config, how):
         scaled = scheduler.scale_model_input(x, t)
         mine, none = dit(torch.cat([scaled, scaled]), timestep=t.expand(2), class_labels=labels).sample.chunk(2)
         guided = none[:, :4] + 4 * (mine - none)[:, :4]
-        if how.get("sampler") == DDPM:  # the library's own choice where the scheduler names no variance: the one that the network learned
+        if learned:
             guided = torch.cat([guided, mine[:, 4:]], 1)
             module.randn_tensor = lambda *_, **__: torch.randn(x.shape, generator=generator)
         noise = {"eta": how["eta"], "generator": generator} if "eta" in how else {"generator": generator} if isinstance(scheduler, diffusers.DDPMScheduler) else {}

@@ -88,6 +88,7 @@ private struct DiffusersScheduler {
     case .ddim:
       sampling.sampler = .ddim
       sampling.endsInImage = try flag("set_alpha_to_one", default: true)
+      sampling.fixedVariance = varianceForOthers
     case .ddpm:
       sampling.sampler = .ddpm
       // The pipeline gives the scheduler no learned variance, on which those that want one fail.
@@ -95,7 +96,14 @@ private struct DiffusersScheduler {
       sampling.fixedVariance = try settings.choice("variance_type", among: names) == 2 ? .large : .small
     case .solver:
       sampling.sampler = try solver()
+      sampling.fixedVariance = varianceForOthers
     }
+  }
+
+  /// What DDPM would take over; the others do not look at it.
+  private var varianceForOthers: FixedVariance? {
+    let named = settings.value("variance_type")?.string ?? ""
+    return FixedVariance.allCases.first { $0.name == named }
   }
 
   /// What the solver does not read, but another sampler in its place: nothing to be refused, and not diffusers' default of clipping.
