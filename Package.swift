@@ -25,11 +25,15 @@ let cold: [SwiftSetting] =
 
 /// Kernels are compiled without overflow and bounds checks: whoever calls them has checked the shapes. A kernel module is reached through
 /// the C symbols of CKernels alone and never imported, because importing would re-emit its code where the CPU features are missing.
-/// `mode` is how a release is optimized.
+/// `mode` is how a release is optimized. A module's two files are compiled as one: what one of them calls in the other would else be a call.
 func kernels(_ name: String, features: [String], mode: String = "-Ounchecked") -> Target {
   .target(
     name: name, dependencies: ["CKernels", "KernelMath"],
-    swiftSettings: swift + [.unsafeFlags([mode] + features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .release))]
+    swiftSettings: swift + [
+      .unsafeFlags(
+        [mode, "-Xfrontend", "-enable-single-module-llvm-emission"] + features.flatMap { ["-Xcc", "-m" + $0] },
+        .when(configuration: .release))
+    ]
       + [.unsafeFlags(features.flatMap { ["-Xcc", "-m" + $0] }, .when(configuration: .debug))])
 }
 

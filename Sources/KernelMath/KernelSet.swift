@@ -20,6 +20,10 @@ public protocol KernelSet {
   static var tileRows: Int { get }
   /// The 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80, which makes signed ones of them, each less 128.
   static var tileSign: UInt8 { get }
+  /// How many panels of 8-bit numbers are best multiplied together.
+  static var panelsTogether: Int { get }
+  /// Whether weights of a few rows are best turned to floats as they come from memory.
+  static var hasWeightOnly: Bool { get }
   /// Runs a body with the tile of so many rows, 1 to `tileRows`.
   static func choose<B: TileBody>(_ rows: Int, _ body: B)
   /// The tile as the sums of 8-bit weights read it: as it is, or made anew in the room.
@@ -32,6 +36,8 @@ public protocol KernelSet {
 
 extension KernelSet {
   @inlinable @inline(__always) public static var tileSign: UInt8 { 0 }
+  @inlinable @inline(__always) public static var panelsTogether: Int { 1 }
+  @inlinable @inline(__always) public static var hasWeightOnly: Bool { true }
   @inlinable @inline(__always) public static var callsExponential: Bool { false }
   @inlinable @inline(__always) public static var hasSmallIntegers: Bool { false }
   @inlinable @inline(__always) public static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {

@@ -11,6 +11,7 @@ enum AVX2: KernelSet {
   static var hasSmallIntegers: Bool { true }
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 6 }
+  static var panelsTogether: Int { 4 }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo6(rows, body) }
   /// For 8-bit weights, as 16-bit numbers: once for several panels.
   @inline(__always) static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {
@@ -89,37 +90,7 @@ extension EightSums {
   }
 }
 
+typealias Kernels = AVX2
+
 @c @implementation
-public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
-  table.pointee = ditqk_kernels(
-    tile_rows: Int32(AVX2.tileRows),
-    panels_together: 4,
-    tile_sign: AVX2.tileSign,
-    gemm: { AVX2.gemm($0!.pointee) },
-    gemm_u8: { AVX2.gemm($0!) },
-    gemm_weight_only: { AVX2.gemmWeightOnly($0!, $1, $2!) },
-    convolve: { AVX2.convolve($0!) },
-    winograd_tiles: { AVX2.winogradTiles($0!) },
-    winograd_sums: { AVX2.winogradSums($0!) },
-    winograd_output: { AVX2.winogradOutput($0!) },
-    winograd_taps: { AVX2.winogradTaps($0!, $1, $2!) },
-    quantize_words: { AVX2.quantizeWords($0!, $1, $2, $3!, $4) },
-    row_ranges: { AVX2.rowRanges($0!, $1, $2, $3!, $4!, isSigned: $5 != 0) },
-    row_magnitude: { AVX2.rowMagnitude($0!, $1) },
-    quantize_rows: { AVX2.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
-    quantize_columns: { AVX2.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_rows: { AVX2.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
-    fit_weights: { AVX2.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
-    quantize_weights: { AVX2.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
-    expand_panel: { AVX2.expandPanel($0!, $1!, $2, $3, $4!) },
-    dequantize_panel: { AVX2.dequantizePanel($0!, $1!, $2, $3, $4!) },
-    pack_rows: { AVX2.packRows($0!, $1, $2, $3!, $4) },
-    pack_panel: { AVX2.packPanel($0!, $1, $2, $3, $4!) },
-    copy_panel: { AVX2.copyPanel($0!, $1, $2, $3, $4!) },
-    convert: { AVX2.convert($0!, $1, $2, $3!) },
-    modulate: { AVX2.modulate($0!, $1, $2!, $3!, $4, $5, $6!) },
-    softmax: { AVX2.softmax($0!, $1, $2) },
-    silu: { AVX2.siluRow($0!, $1, $2!) },
-    column_moments: { AVX2.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
-    normalize: { AVX2.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
-}
+public func ditqk_avx2(_ table: UnsafeMutablePointer<ditqk_kernels>!) { Kernels.fill(table) }

@@ -57,37 +57,7 @@ struct NarrowDotSums: IntegerSums {
   func finish(to line: UnsafeMutablePointer<Float>, _ parameters: RowParameters) { AVX512.finish(x, 0, line, parameters) }
 }
 
+typealias Kernels = AVX512
+
 @c @implementation
-public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) {
-  table.pointee = ditqk_kernels(
-    tile_rows: Int32(AVX512.tileRows),
-    panels_together: 1,
-    tile_sign: AVX512.tileSign,
-    gemm: { AVX512.gemm($0!.pointee) },
-    gemm_u8: { AVX512.gemm($0!) },
-    gemm_weight_only: { AVX512.gemmWeightOnly($0!, $1, $2!) },
-    convolve: { AVX512.convolve($0!) },
-    winograd_tiles: { AVX512.winogradTiles($0!) },
-    winograd_sums: { AVX512.winogradSums($0!) },
-    winograd_output: { AVX512.winogradOutput($0!) },
-    winograd_taps: { AVX512.winogradTaps($0!, $1, $2!) },
-    quantize_words: { AVX512.quantizeWords($0!, $1, $2, $3!, $4) },
-    row_ranges: { AVX512.rowRanges($0!, $1, $2, $3!, $4!, isSigned: $5 != 0) },
-    row_magnitude: { AVX512.rowMagnitude($0!, $1) },
-    quantize_rows: { AVX512.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
-    quantize_columns: { AVX512.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
-    softmax_rows: { AVX512.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
-    fit_weights: { AVX512.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },
-    quantize_weights: { AVX512.quantizeWeights($0!, $1, $2, $3, $4, $5, isHalved: $6 != 0, $7!) },
-    expand_panel: { AVX512.expandPanel($0!, $1!, $2, $3, $4!) },
-    dequantize_panel: { AVX512.dequantizePanel($0!, $1!, $2, $3, $4!) },
-    pack_rows: { AVX512.packRows($0!, $1, $2, $3!, $4) },
-    pack_panel: { AVX512.packPanel($0!, $1, $2, $3, $4!) },
-    copy_panel: { AVX512.copyPanel($0!, $1, $2, $3, $4!) },
-    convert: { AVX512.convert($0!, $1, $2, $3!) },
-    modulate: { AVX512.modulate($0!, $1, $2!, $3!, $4, $5, $6!) },
-    softmax: { AVX512.softmax($0!, $1, $2) },
-    silu: { AVX512.siluRow($0!, $1, $2!) },
-    column_moments: { AVX512.columnMoments($0!, $1, $2, $3, $4!, adds: $5 != 0, $6!, $7!) },
-    normalize: { AVX512.normalize($0!, $1, $2, $3!, $4!, $5!, $6 != 0, $7!) })
-}
+public func ditqk_avx512(_ table: UnsafeMutablePointer<ditqk_kernels>!) { Kernels.fill(table) }

@@ -107,7 +107,7 @@ package final class PackedLinear {
     var found = isOurs ? bench : nil
     if found == nil || !found!.fits(rows: rows, threadsAsked: threads) {
       try withReserve(isLarge: true) { () throws(DitqError) in
-        found = try Bench(rows: rows, inputs: inputs, threadsAsked: threads, kernels: instructionSet.kernels)
+        found = try Bench(rows: rows, inputs: inputs, threadsAsked: threads, instructionSet)
       }
       if isOurs { bench = found }
     }
@@ -127,14 +127,15 @@ private final class Bench {
   private let memory: Block
 
   /// A convenience initializer, as memory and threads may not be there: see Block.
-  convenience init(rows: Int, inputs: Int, threadsAsked: Int, kernels: ditqk_kernels) throws(DitqError) {
+  convenience init(rows: Int, inputs: Int, threadsAsked: Int, _ set: InstructionSet) throws(DitqError) {
     let threads = try ThreadPool.threads(threadsAsked)
     var measure = Arena()
     _ = Bench.reserve(&measure, rows: rows, inputs: inputs, threads: threads)
     let memory = try Block(byteCount: try measure.checkedSize("rows"), from: .system, for: "rows")
     var arena = Arena(memory.start)
     let (buffers, scratch) = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
-    self.init(rows, threadsAsked, memory, buffers, Executor(pool: try ThreadPool(threads: threads), kernels: kernels, scratch: scratch))
+    let pool = try ThreadPool(threads: threads, surroundings: set.surroundings)
+    self.init(rows, threadsAsked, memory, buffers, Executor(pool: pool, kernels: set.kernels, scratch: scratch))
   }
 
   private init(_ rows: Int, _ threadsAsked: Int, _ memory: Block, _ buffers: RowBuffers, _ executor: Executor) {

@@ -46,10 +46,10 @@ final class Quantizer {
   private var calibration: CalibrationRun?
 
   convenience init(_ source: Model, _ options: QuantizeOptions) throws(DitqError) {
-    let layers = try source.dit.linears()
+    let layers = try source.dit.linears(), set = try InstructionSet.best(limit: 0)
     self.init(
       source, options, layers, try options.plans(layers), try options.decoderPlan(source.decoder),
-      try ThreadPool(threads: ThreadPool.threads(options.threads)), try InstructionSet.best(limit: 0).kernels)
+      try ThreadPool(threads: ThreadPool.threads(options.threads), surroundings: set.surroundings), set.kernels)
   }
 
   private init(

@@ -75,7 +75,9 @@ package final class Session {
     } else {
       memory = try Block(byteCount: byteCount, from: options.allocator, for: "session")
     }
-    self.init(model, plan, byteCount, memory, at: options.arena ?? memory!.start, try ThreadPool(threads: plan.threads))
+    self.init(
+      model, plan, byteCount, memory, at: options.arena ?? memory!.start,
+      try ThreadPool(threads: plan.threads, surroundings: plan.instructionSet.surroundings))
   }
 
   private init(_ model: Model, _ plan: Plan, _ byteCount: Int, _ memory: Block?, at start: UnsafeMutableRawPointer, _ pool: ThreadPool) {

@@ -9,6 +9,12 @@ protocol ParallelJob {
   func run(part: Int, of parts: Int)
 }
 
+/// What a thread does before each part of a job and after it, where that is something: some CPUs have units that are to be set up and given back.
+struct PartSurroundings: Sendable {
+  var enter: (@convention(c) () -> Void)?
+  var leave: (@convention(c) () -> Void)?
+}
+
 /// Owns the threads: they end with it.
 final class ThreadPool {
   /// The most that a call may have.
@@ -33,8 +39,8 @@ final class ThreadPool {
   }
 
   /// A convenience initializer, as a thread may not start: see Block.
-  convenience init(threads: Int) throws(DitqError) {
-    let crew = Crew(threads: threads)
+  convenience init(threads: Int, surroundings: PartSurroundings = PartSurroundings()) throws(DitqError) {
+    let crew = Crew(threads: threads, surroundings)
     var workers: [pthread_t] = []
     workers.reserveCapacity(threads)
     for number in 1..<max(threads, 1) {
@@ -68,11 +74,8 @@ final class ThreadPool {
 
   /// Runs all parts of a job and returns when the last has finished.
   func run<Job: ParallelJob>(_ job: Job) {
-    guard threads > 1 else { return job.run(part: 0, of: 1) }
     withUnsafePointer(to: job) { pointer in
-      crew.begin(pointer) { job, part, parts in job.assumingMemoryBound(to: Job.self).pointee.run(part: part, of: parts) }
-      job.run(part: 0, of: threads)
-      crew.finish()
+      crew.run(pointer) { job, part, parts in job.assumingMemoryBound(to: Job.self).pointee.run(part: part, of: parts) }
     }
   }
 }
@@ -87,6 +90,7 @@ private final class Worker {
 /// What the pool and its threads share. Threads hold it, not the pool, so that the pool can end and stop them.
 private final class Crew: @unchecked Sendable {
   private let threads: Int
+  private let surroundings: PartSurroundings
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let finished = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
@@ -102,8 +106,8 @@ private final class Crew: @unchecked Sendable {
   /// How often a waiting thread looks before it parks: some 20 µs, and not at all where threads outnumber the CPUs.
   private let patience: Int
 
-  init(threads: Int) {
-    self.threads = threads
+  init(threads: Int, _ surroundings: PartSurroundings) {
+    (self.threads, self.surroundings) = (threads, surroundings)
     patience = threads <= availableCPUs() ? 2000 : 0
     pthread_mutex_init(mutex, nil)
     pthread_cond_init(wake, nil)
@@ -119,8 +123,21 @@ private final class Crew: @unchecked Sendable {
     mutex.deallocate()
   }
 
-  /// Gives the workers a job; the caller does part 0 itself, then calls `finish`.
-  func begin(_ job: UnsafeRawPointer, _ entry: @escaping (UnsafeRawPointer, Int, Int) -> Void) {
+  /// Has the workers do their parts of a job, and does the first itself.
+  func run(_ job: UnsafeRawPointer, _ entry: @escaping (UnsafeRawPointer, Int, Int) -> Void) {
+    if threads > 1 { begin(job, entry) }
+    perform(job, entry, part: 0)
+    if threads > 1 { finish() }
+  }
+
+  private func perform(_ job: UnsafeRawPointer, _ entry: (UnsafeRawPointer, Int, Int) -> Void, part: Int) {
+    surroundings.enter?()
+    entry(job, part, threads)
+    surroundings.leave?()
+  }
+
+  /// Gives the workers a job.
+  private func begin(_ job: UnsafeRawPointer, _ entry: @escaping (UnsafeRawPointer, Int, Int) -> Void) {
     pthread_mutex_lock(mutex)
     self.entry = entry
     self.job = job
@@ -132,7 +149,7 @@ private final class Crew: @unchecked Sendable {
   }
 
   /// Waits for the workers.
-  func finish() {
+  private func finish() {
     for _ in 0..<patience {
       if pending.load(ordering: .acquiring) == 0 { return }
       ditqp_pause()
@@ -158,7 +175,7 @@ private final class Crew: @unchecked Sendable {
       seen = waitForJob(after: seen)
       if isStopping { return }
       ditqp_reserve_borrow(reserve)
-      entry(job!, part, threads)
+      perform(job!, entry, part: part)
       ditqp_reserve_borrow(nil)
       if pending.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 {
         pthread_mutex_lock(mutex)

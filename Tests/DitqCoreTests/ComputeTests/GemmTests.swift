@@ -48,9 +48,9 @@ private func shortNumbers(_ rows: Int, _ columns: Int, _ seed: UInt64) -> Matrix
 
 @Suite("GEMM")
 struct GemmTests {
-  @Test("a product of any shape is the triple loop's to the bit", arguments: 1...3)
-  func everyShape(set: Int) throws {
-    guard let set = instructionSets().first(where: { Int($0.number) == set }) else { return }
+  @Test("a product of any shape is the triple loop's to the bit", arguments: InstructionSet.all)
+  func everyShape(set: InstructionSet) throws {
+    try set.requirePresence()
     let x = Matrix.random(largest, largest, 1), weights = Matrix.random(largest, largest, 2)
     let reference = allChains(x, weights)
     let machine = try Machine(set, threads: 1)

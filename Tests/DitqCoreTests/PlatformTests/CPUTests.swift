@@ -1,6 +1,7 @@
 // What the process may use: CPUs, and instruction sets by their number.
 
 import Foundation
+import Synchronization
 import Testing
 
 @testable import DitqCore
@@ -31,9 +32,55 @@ struct CPUTests {
 struct InstructionSetTests {
   @Test("the limit is respected, 0 is the best and the generic set is everywhere")
   func limits() throws {
-    #expect(try InstructionSet.best(limit: 1).number == 1)
-    let best = try InstructionSet.best(limit: 0).number
-    for limit in Int32(1)...3 { #expect(try InstructionSet.best(limit: limit).number == min(limit, best)) }
+    let sets = instructionSets()
+    #expect(try InstructionSet.best(limit: 1).number == 1 && sets[0].number == 1)
+    #expect(try InstructionSet.best(limit: 0).number == sets.last!.number)
+    for (rank, set) in InstructionSet.all.enumerated() {
+      let best = InstructionSet.all[...rank].last { $0.isPresent() }
+      #expect(try InstructionSet.best(limit: set.number).number == best?.number)
+    }
+  }
+
+  /// Made up: the third has a number beyond the better fourth's, the fourth is absent or refused where so said.
+  private func ranked(isPresent: Bool = true, isAdmitted: Bool = true) -> [InstructionSet] {
+    let kernels = instructionSets()[0].kernels
+    return [
+      InstructionSet(number: 1, name: "a", fill: { $0.pointee = kernels }),
+      InstructionSet(number: 2, name: "b", fill: { $0.pointee = kernels }),
+      InstructionSet(number: 7, name: "c", fill: { $0.pointee = kernels }),
+      InstructionSet(number: 3, name: "d", isPresent: { isPresent }, admit: { isAdmitted }, fill: { $0.pointee = kernels }),
+    ]
+  }
+
+  @Test("what is better is said by the place in the table, not by the number")
+  func rank() throws {
+    for (limit, expected) in [(0, 3), (3, 3), (7, 7), (2, 2), (1, 1)] as [(Int32, Int32)] {
+      #expect(try InstructionSet.best(limit: limit, of: ranked()).number == expected)
+    }
+  }
+
+  @Test(
+    "a set that is absent, or that the process is not admitted to, gives way to the next best", arguments: [(false, true), (true, false)])
+  func fallback(isPresent: Bool, isAdmitted: Bool) throws {
+    for (limit, expected) in [(0, 7), (3, 7), (7, 7), (2, 2)] as [(Int32, Int32)] {
+      #expect(try InstructionSet.best(limit: limit, of: ranked(isPresent: isPresent, isAdmitted: isAdmitted)).number == expected)
+    }
+  }
+
+  @Test("nobody asks to be admitted to a set that is absent or beyond the limit")
+  func askedInVain() throws {
+    let kernels = instructionSets()[0].kernels, asked = Asked()
+    func sets(isPresent: Bool) -> [InstructionSet] {
+      [
+        InstructionSet(number: 1, name: "a", fill: { $0.pointee = kernels }),
+        InstructionSet(number: 2, name: "b", isPresent: { isPresent }, admit: { asked.ask() }, fill: { $0.pointee = kernels }),
+      ]
+    }
+    #expect(try InstructionSet.best(limit: 0, of: sets(isPresent: false)).number == 1)
+    #expect(try InstructionSet.best(limit: 1, of: sets(isPresent: true)).number == 1)
+    #expect(asked.count == 0)
+    #expect(try InstructionSet.best(limit: 2, of: sets(isPresent: true)).number == 2)
+    #expect(asked.count == 1)
   }
 
   @Test("a limit that is no set is refused with those that are", arguments: [-1, 4, 99, Int32.max, Int32.min])
@@ -47,4 +94,19 @@ struct InstructionSetTests {
   func tiles() {
     for set in instructionSets() { #expect((1...14).contains(set.kernels.tile_rows), "\(set.name)") }
   }
+
+  @Test("each set of this architecture is looked at by the tests of kernels", arguments: InstructionSet.all)
+  func presence(set: InstructionSet) throws {
+    try set.requirePresence()
+    #expect(instructionSets().contains { $0.number == set.number })
+  }
+}
+
+private final class Asked: Sendable {
+  private let calls = Mutex(0)
+  func ask() -> Bool {
+    calls.withLock { $0 += 1 }
+    return true
+  }
+  var count: Int { calls.withLock { $0 } }
 }

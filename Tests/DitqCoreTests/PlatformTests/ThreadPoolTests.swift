@@ -62,6 +62,19 @@ private struct Identify: ParallelJob {
   func run(part: Int, of parts: Int) { numbers[8 * part] = threadNumber() }
 }
 
+/// Of each thread: 1 for each part that it entered, 10 for each that it left.
+private let entered = {
+  var key = pthread_key_t()
+  pthread_key_create(&key, nil)
+  return key
+}()
+private var entries: Int { Int(bitPattern: pthread_getspecific(entered)) }
+
+private struct Entries: ParallelJob {
+  let seen: UnsafeMutablePointer<Int>
+  func run(part: Int, of parts: Int) { seen[8 * part] = entries }
+}
+
 /// Adds up part of a list, with no two threads touching one word.
 private struct Sum: ParallelJob {
   let values: UnsafePointer<Int>
@@ -83,6 +96,23 @@ struct ThreadPoolTests {
     #expect(counts.values == [Int](repeating: 1, count: threads))
     #expect(ids.values[0] == pthread_self())
     #expect(Set(ids.values).count == threads)
+  }
+
+  @Test("what surrounds a part is done once before and once after it, on its thread", arguments: [1, 2, 3, 5])
+  func surroundings(threads: Int) throws {
+    let seen = Slots(threads, 0)
+    let pool = try ThreadPool(
+      threads: threads,
+      surroundings: PartSurroundings(
+        enter: { pthread_setspecific(entered, UnsafeMutableRawPointer(bitPattern: entries + 1)) },
+        leave: { pthread_setspecific(entered, UnsafeMutableRawPointer(bitPattern: entries + 10)) }))
+    for round in 0..<3 {
+      pool.run(Entries(seen: seen.start))
+      // Each round has entered and left once more; of this one, entering alone is seen within.
+      #expect(seen.values == [Int](repeating: 11 * round + 1, count: threads))
+    }
+    #expect(entries == 33)
+    pthread_setspecific(entered, nil)
   }
 
   @Test("thousands of small jobs in a row lose none", arguments: [1, 2, 3, 5])
