@@ -26,9 +26,9 @@ let cold: [SwiftSetting] =
 /// Kernels are compiled without overflow and bounds checks: whoever calls them has checked the shapes. A kernel module is reached through
 /// the C symbols of CKernels alone and never imported, because importing would re-emit its code where the CPU features are missing.
 /// `mode` is how a release is optimized. A module's two files are compiled as one: what one of them calls in the other would else be a call.
-func kernels(_ name: String, features: [String], mode: String = "-Ounchecked") -> Target {
+func kernels(_ name: String, features: [String], mode: String = "-Ounchecked", path: String? = nil) -> Target {
   .target(
-    name: name, dependencies: ["CKernels", "KernelMath"],
+    name: name, dependencies: ["CKernels", "KernelMath"], path: path,
     swiftSettings: swift + [
       .unsafeFlags(
         [mode, "-Xfrontend", "-enable-single-module-llvm-emission"] + features.flatMap { ["-Xcc", "-m" + $0] },
@@ -97,13 +97,16 @@ if !embedded {
   products.append(.executable(name: "ditq-tool", targets: ["ditq-tool"]))
   targets += [
     .target(name: "CPeak"),
+    // Sets that no CPU has, with tiles of other shapes, for the tests.
+    kernels("Kernels5x16", features: [], mode: "-Osize", path: "Tests/Kernels5x16"),
+    kernels("Kernels16x64", features: [], mode: "-Osize", path: "Tests/Kernels16x64"),
     .executableTarget(
       name: "ditq-tool",
       dependencies: ["CDitq", "CPeak", .product(name: "ArgumentParser", package: "swift-argument-parser")]
         + (usesShippedLibrary ? [] : ["Ditq"]),
       linkerSettings: usesShippedLibrary
         ? [.unsafeFlags(["-L", shippedLibrary, "-lditq", "-Xlinker", "-rpath", "-Xlinker", shippedLibrary])] : []),
-    .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore"] + linkedKernels),
+    .testTarget(name: "DitqCoreTests", dependencies: ["DitqCore", "Kernels5x16", "Kernels16x64"] + linkedKernels),
     .testTarget(name: "DitqABITests", dependencies: ["CDitq", "Ditq"]),
   ]
 }

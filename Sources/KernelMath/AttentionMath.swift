@@ -78,8 +78,8 @@ extension KernelSet {
       let y = exponential((load(b, at: i, lanes, filling: -.infinity) - highestOfB) * factors)
       sumOfA += x
       sumOfB += y
-      ditqk_put_words(ditqk_rounded_words(x * steps, y * steps, x * steps, y * steps), tileMask, count, lanes, target, tileRows * 4)
-      target += tileRows * 16
+      put(ditqk_rounded_words(x * steps, y * steps, x * steps, y * steps), of: count, lanes, target, tileRows)
+      target += layout.step == 4 ? tileRows * 16 : layout.advance(from: i, rows: tileRows)
       i += 16
     }
     scales[count - 1] = 1 / (255 * ditqk_total(sumOfB))

@@ -25,17 +25,18 @@ extension KernelSet {
     }
   }
 
-  /// Panels of integers: exact sums a group, then to floats, scaled and added up over the groups.
+  /// Panels of integers: exact sums a group, then to floats, scaled and added up over the groups. For sets with `registerLayout`.
   @inlinable @inline(__always)
   public static func gemm(_ arguments: UnsafePointer<ditqk_gemm_u8>) {
     let g = arguments.pointee
     var next = g.next
+    let tileRows = Int(layout.rows), rowSize = layout.rowSize(depth: g.depth)
     let share = (g.next_size * tileRows / g.output.rows + 63) & ~63, end = g.next.map { $0 + g.next_size }
     withTileSums { sums, zeros in
       var row = 0
       while row < g.output.rows {
         let rows = g.output.rows - row < tileRows ? g.output.rows - row : tileRows
-        let tile = tile(g, g.tiles + row * g.depth, rows: rows)
+        let tile = tile(g, g.tiles + row * rowSize, rows: rows)
         for panel in 0..<g.panels {
           let column = panel * 32, isDirect = g.output.isPlain(column) && g.group >= g.depth && g.panel != nil
           let line = isDirect ? g.output.values + row * g.output.stride + column : nil
@@ -103,7 +104,7 @@ extension KernelSet {
 
   /// The epilogue of a tile's sums.
   @inlinable @inline(__always)
-  static func complete<Value: FinishedSum>(
+  public static func complete<Value: FinishedSum>(
     _ output: ditqk_output, _ sums: UnsafePointer<Float>, _ firstRow: Int, _ rows: Int, _ column: Int,
     _ value: Value
   ) {
@@ -184,11 +185,10 @@ extension KernelSet {
   /// Sixteen columns of a row as the left matrix of a GEMM to come; `count` is a multiple of 8.
   @inlinable @inline(__always)
   static func putQuantized(_ x: Lanes, _ g: ditqk_output, _ row: Int, _ column: Int, _ count: Int) {
-    let first = row - row % tileRows, rows = g.rows - first < tileRows ? g.rows - first : tileRows
-    let offset = first * g.next_depth + (g.first_column + column) * rows
-    let target = UnsafeMutableRawPointer(g.tiles + offset) + (row - first) * 4
+    let tileRows = Int(layout.rows), first = row - row % tileRows, rows = g.rows - first < tileRows ? g.rows - first : tileRows
+    let offset = first * g.next_row_size + layout.place(row: row - first, input: g.first_column + column, rows: rows)
     let q = Lanes(repeating: g.next_zeros[row]).addingProduct(x, inverse(g.next_scales[row]))
-    ditqk_put_words(ditqk_rounded_words(q, q, q, q), tileMask, 1, count, target, 4 * rows)
+    put(ditqk_rounded_words(q, q, q, q), of: 1, count, UnsafeMutableRawPointer(g.tiles + offset), rows)
   }
 }
 
@@ -209,7 +209,7 @@ public protocol FinishedSum {
   @usableFromInline let weightSums: UnsafePointer<Float>
   @usableFromInline let rowScales: UnsafePointer<Float>
   @usableFromInline let rowZeros: UnsafePointer<Float>
-  @inlinable @inline(__always) init(_ g: UnsafePointer<ditqk_gemm_u8>, _ column: Int) {
+  @inlinable @inline(__always) public init(_ g: UnsafePointer<ditqk_gemm_u8>, _ column: Int) {
     (weightSums, rowScales, rowZeros) = (g.pointee.weight_sums + column, g.pointee.row_scales, g.pointee.row_zeros)
   }
   @inlinable @inline(__always) public func callAsFunction(_ row: Int, _ i: Int, _ sum: Lanes, _ bias: Lanes) -> Lanes {

@@ -18,8 +18,8 @@ public protocol KernelSet {
   associatedtype Words: WordSums
   /// Rows of the register tile, at most 14.
   static var tileRows: Int { get }
-  /// The 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80, which makes signed ones of them, each less 128.
-  static var tileSign: UInt8 { get }
+  /// Where 8-bit numbers of the left matrix stand: as the register tile reads them, unless a set has a product of its own.
+  static var layout: TileLayout { get }
   /// How many panels of 8-bit numbers are best multiplied together.
   static var panelsTogether: Int { get }
   /// Whether weights of a few rows are best turned to floats as they come from memory.
@@ -35,7 +35,7 @@ public protocol KernelSet {
 }
 
 extension KernelSet {
-  @inlinable @inline(__always) public static var tileSign: UInt8 { 0 }
+  @inlinable @inline(__always) public static var layout: TileLayout { registerLayout(sign: 0) }
   @inlinable @inline(__always) public static var panelsTogether: Int { 1 }
   @inlinable @inline(__always) public static var hasWeightOnly: Bool { true }
   @inlinable @inline(__always) public static var callsExponential: Bool { false }
@@ -43,6 +43,10 @@ extension KernelSet {
   @inlinable @inline(__always) public static func tile(_ g: ditqk_gemm_u8, _ start: UnsafeRawPointer, rows: Int) -> UnsafeRawPointer {
     start
   }
-  /// For four numbers at once.
-  @inlinable @inline(__always) static var tileMask: UInt32 { UInt32(tileSign) &* 0x0101_0101 }
+  /// Steps of four numbers of each row, as many as the panel has of each column.
+  @inlinable @inline(__always) public static func registerLayout(sign: UInt8) -> TileLayout {
+    TileLayout(rows: Int32(truncatingIfNeeded: tileRows), step: 4, depth_multiple: 8, sign: sign)
+  }
+  /// The layout of a panel, whose columns are rows there.
+  @inlinable @inline(__always) static var panelLayout: TileLayout { TileLayout(rows: 32, step: 4, depth_multiple: 8, sign: 0x80) }
 }

@@ -38,20 +38,38 @@ extension KernelSet {
     return (scale, isSigned ? 128 : scale > 0 ? rounded(-bottom / scale) : 0)
   }
 
-  /// Four rows side by side; fewer, and the last of them again. Meanwhile the rows behind them are asked for.
   @inlinable @inline(__always)
   public static func quantizeRows(
     _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
-    _ zeros: UnsafePointer<Float>, _ tile: UnsafeMutablePointer<UInt8>, _ tileRows: Int, isSigned: Bool
+    _ zeros: UnsafePointer<Float>, _ place: UnsafeMutablePointer<UInt8>, _ tileRows: Int
+  ) {
+    quantize(rows, count, depth, scales, zeros, UnsafeMutableRawPointer(place), tileRows, layout)
+  }
+
+  /// Columns of a panel are rows of the tile that it is.
+  @inlinable @inline(__always)
+  public static func quantizeKeys(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
+    _ zeros: UnsafePointer<Float>, _ first: Int, _ panel: UnsafeMutablePointer<Int8>
+  ) {
+    let place = UnsafeMutableRawPointer(panel) + panelLayout.place(row: first, input: 0, rows: 32)
+    quantize(rows, count, depth, scales, zeros, place, 32, panelLayout)
+  }
+
+  /// Four rows side by side; fewer, and the last of them again. Meanwhile the rows behind them are asked for. Long: called, not inlined.
+  @inlinable @inline(never)
+  static func quantize(
+    _ rows: UnsafePointer<UnsafePointer<Float>?>, _ count: Int, _ depth: Int, _ scales: UnsafePointer<Float>,
+    _ zeros: UnsafePointer<Float>, _ place: UnsafeMutableRawPointer, _ tileRows: Int, _ layout: TileLayout
   ) {
     let last = count - 1, second = count > 1 ? 1 : 0, third = count > 2 ? 2 : last
     let a = rows[0]!, b = rows[second]!, c = rows[third]!, d = rows[last]!
     let scaleA = inverse(scales[0]), scaleB = inverse(scales[second]), scaleC = inverse(scales[third]), scaleD = inverse(scales[last])
     let zeroA = Lanes(repeating: zeros[0]), zeroB = Lanes(repeating: zeros[second])
     let zeroC = Lanes(repeating: zeros[third]), zeroD = Lanes(repeating: zeros[last])
-    let stride = b - a, mask = isSigned ? 0x8080_8080 : tileMask
+    let stride = b - a, mask = UInt32(layout.sign) &* 0x0101_0101
     var next = d + stride
-    var target = UnsafeMutableRawPointer(tile)
+    var target = place
     forEachLanes(depth) { i, lanes in
       for row in 0..<4 { ditqk_prefetch_read(next + row * stride) }
       next += 16
@@ -59,8 +77,25 @@ extension KernelSet {
         ditqk_rounded_words(
           zeroA.addingProduct(load(a, at: i, lanes), scaleA), zeroB.addingProduct(load(b, at: i, lanes), scaleB),
           zeroC.addingProduct(load(c, at: i, lanes), scaleC), zeroD.addingProduct(load(d, at: i, lanes), scaleD))
-      ditqk_put_words(words, mask, count, lanes, target, tileRows * 4)
-      target += tileRows * 16
+      // Where a set's own tiles have steps of 4, all have.
+      if Self.layout.step == 4 || layout.step == 4 {
+        ditqk_put_words(words, mask, count, lanes, target, tileRows * 4)
+        target += tileRows * 16
+      } else {
+        ditqk_put_pieces(words, mask, count, target, Int(layout.step))
+        target += layout.advance(from: i, rows: tileRows)
+      }
+    }
+  }
+
+  /// Words of up to sixteen inputs of some of four rows into their place in a tile.
+  @inlinable @inline(__always)
+  static func put(_ words: SIMD16<UInt32>, of rows: Int, _ inputs: Int, _ place: UnsafeMutableRawPointer, _ tileRows: Int) {
+    let mask = UInt32(layout.sign) &* 0x0101_0101
+    if layout.step == 4 {
+      ditqk_put_words(words, mask, rows, inputs, place, tileRows * 4)
+    } else {
+      ditqk_put_pieces(words, mask, rows, place, Int(layout.step))
     }
   }
 

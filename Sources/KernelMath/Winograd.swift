@@ -63,7 +63,7 @@ extension KernelSet {
       let tiles = UnsafeRawPointer(w.pointee.tiles!) + position * w.pointee.plane * 4
       let panel = UnsafeRawPointer(w.pointee.panel!) + position * (steps + 1) * 128
       prefetchOutput(w, position)
-      let sums = w.pointee.sums! + position * (count + 14) * 32
+      let sums = w.pointee.sums! + position * (count + Int(DITQK_LARGEST_TILE_ROWS)) * 32
       var first = 0
       while first < count {
         let rows = count - first < tileRows ? count - first : tileRows
@@ -87,7 +87,7 @@ extension KernelSet {
 
   @inlinable @inline(__always)
   public static func winogradOutput(_ w: UnsafePointer<ditqk_winograd>) {
-    let plane = (w.pointee.down * w.pointee.across + 14) * 32
+    let plane = (w.pointee.down * w.pointee.across + Int(DITQK_LARGEST_TILE_ROWS)) * 32
     for y in 0..<w.pointee.down {
       for x in 0..<w.pointee.across {
         let sums = UnsafePointer(w.pointee.sums!) + (y * w.pointee.across + x) * 32

@@ -6,12 +6,13 @@ import CKernels
 import KernelMath
 
 extension Kernels {
+  /// Careful: inlined always, it keeps its closures from being optimized, and every helper in C becomes a call.
   static func fill(_ table: UnsafeMutablePointer<ditqk_kernels>) {
     let decodes = ditqk_decodes() != 0
     table.pointee = ditqk_kernels(
       tile_rows: Int32(Kernels.tileRows),
       panels_together: Int32(Kernels.panelsTogether),
-      tile_sign: Kernels.tileSign,
+      layout: Kernels.layout,
       gemm: { Kernels.gemm($0!.pointee) },
       gemm_u8: { Kernels.gemm($0!) },
       gemm_weight_only: Kernels.hasWeightOnly ? { Kernels.gemmWeightOnly($0!, $1, $2!) } : nil,
@@ -23,7 +24,8 @@ extension Kernels {
       quantize_words: decodes ? { Kernels.quantizeWords($0!, $1, $2, $3!, $4) } : nil,
       row_ranges: { Kernels.rowRanges($0!, $1, $2, $3!, $4!, isSigned: $5 != 0) },
       row_magnitude: { Kernels.rowMagnitude($0!, $1) },
-      quantize_rows: { Kernels.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6, isSigned: $7 != 0) },
+      quantize_rows: { Kernels.quantizeRows($0!, $1, $2, $3!, $4!, $5!, $6) },
+      quantize_keys: { Kernels.quantizeKeys($0!, $1, $2, $3!, $4!, $5, $6!) },
       quantize_columns: { Kernels.quantizeColumns($0!, $1, $2, $3, $4!, $5!) },
       softmax_rows: { Kernels.softmaxRows($0!, $1, $2, $3, $4!, $5!, $6) },
       fit_weights: { Kernels.fitWeights($0!, $1, $2, $3, $4, $5!, $6!) },

@@ -9,7 +9,7 @@ enum NEON: KernelSet {
   typealias Integers = QuadSums<Self, SignedDot>
   typealias Words = OneWordVector<Self>
   static var tileRows: Int { 5 }
-  static var tileSign: UInt8 { 0x80 }
+  static var layout: TileLayout { registerLayout(sign: 0x80) }
   @inline(__always) static func choose<B: TileBody>(_ rows: Int, _ body: B) { chooseUpTo5(rows, body) }
   @inline(__always) static func chooseAtLeast<B: TileBody>(_ rows: Int, _ body: B) { body.run(Rows5<B.Sums>.self) }
 }

@@ -1,7 +1,10 @@
 // What the tests of several floors share: numbers from fixed seeds, buffers that notice writes beyond their ends, executors for each
 // instruction set of this CPU, and the fixtures.
 
+import CKernels
 import Foundation
+import Kernels16x64
+import Kernels5x16
 import Testing
 
 @testable import DitqCore
@@ -83,13 +86,18 @@ final class Machine {
 }
 
 /// The instruction sets of this CPU, from the plainest to the best.
-func instructionSets() -> [InstructionSet] { InstructionSet.all.filter { $0.isPresent() } }
+func setsOfThisCPU() -> [InstructionSet] { InstructionSet.all.filter { $0.isPresent() } }
+
+/// These, and two that no CPU has, whose tiles have other shapes.
+func instructionSets() -> [InstructionSet] {
+  setsOfThisCPU() + [
+    InstructionSet(number: -1, name: "tiles of 5 × 16", fill: { fill5x16($0) }),
+    InstructionSet(number: -2, name: "tiles of 16 × 64", fill: { fill16x64($0) }),
+  ]
+}
 
 extension InstructionSet: CustomTestStringConvertible {
   public var testDescription: String { name }
-
-  /// Ends a test, as one that did not run, where this CPU has no such set.
-  func requirePresence() throws { if !isPresent() { try Test.cancel("this CPU has no \(name)") } }
 }
 
 /// The same bits, or both NaN: the sign and payload of a NaN are nobody's promise.

@@ -5,6 +5,7 @@
  * Layouts
  *   tile   [depth][rows]  up to tile_rows rows of the left matrix, transposed; tile i of a packed matrix starts at i · tile_rows · depth
  *   panel  [depth][32]    32 outputs of the right matrix, transposed, zeros where the matrix has fewer
+ * Of 8-bit numbers a panel is [depth / 4][32][4] in every set, because files hold it; the left matrix is as the set has it: ditqk_tile_layout.
  */
 #ifndef DITQ_CKERNELS_H
 #define DITQ_CKERNELS_H
@@ -16,15 +17,51 @@
 #include <arm_neon.h>
 #endif
 
-enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14 };
+enum { DITQK_PANEL_COLUMNS = 32, DITQK_LARGEST_TILE_ROWS = 14, DITQK_MOST_LAYOUT_ROWS = 32 };
+
+#if defined(__clang__)
+#define DITQK_SWIFT_NAME(name) __attribute__((swift_name(name)))
+#else
+#define DITQK_SWIFT_NAME(name)
+#endif
+
+/*
+ * Where the 8-bit numbers of the left matrix stand, which nothing but the functions below knows. Rows go into tiles, one tile after the other, the last one
+ * with the rows that are left; in a tile, so many inputs of each row in turn: [⌈depth / step⌉][rows][step].
+ */
+typedef struct DITQK_SWIFT_NAME("TileLayout") ditqk_tile_layout {
+  int32_t rows;           /* of a whole tile, at most DITQK_MOST_LAYOUT_ROWS */
+  int32_t step;           /* 4, 16, 32 or 64 */
+  int32_t depth_multiple; /* rows are made so deep, a multiple of 8 and of step; what stands past their own depth is anything, and meets no weight but 0 */
+  uint8_t sign;           /* numbers are stored exclusive-or this: 0, or 0x80 for numbers less 128 */
+} ditqk_tile_layout;
+
+/* Bytes that a row of some depth takes. */
+DITQK_SWIFT_NAME("TileLayout.rowSize(self:depth:)")
+static inline intptr_t ditqk_row_size(ditqk_tile_layout layout, intptr_t depth) {
+  return (intptr_t)(((uintptr_t)depth + (uintptr_t)layout.depth_multiple - 1) / (uintptr_t)layout.depth_multiple) * layout.depth_multiple;
+}
+/* Where the tile begins whose first row is number `row` of the matrix. */
+DITQK_SWIFT_NAME("TileLayout.start(self:ofTileAt:depth:)")
+static inline intptr_t ditqk_tile_start(ditqk_tile_layout layout, intptr_t row, intptr_t depth) { return row * ditqk_row_size(layout, depth); }
+/* Where an input of a row stands in a tile of so many rows, and where the next sixteen inputs stand behind those that begin with `input`, a multiple of 16. */
+DITQK_SWIFT_NAME("TileLayout.place(self:row:input:rows:)")
+static inline intptr_t ditqk_place(ditqk_tile_layout layout, intptr_t row, intptr_t input, intptr_t rows) {
+  uintptr_t step = (uintptr_t)layout.step, whole = (uintptr_t)input / step;
+  return ((intptr_t)whole * rows + row) * layout.step + (intptr_t)((uintptr_t)input % step);
+}
+DITQK_SWIFT_NAME("TileLayout.advance(self:from:rows:)")
+static inline intptr_t ditqk_advance(ditqk_tile_layout layout, intptr_t input, intptr_t rows) {
+  return ditqk_place(layout, 0, input + 16, rows) - ditqk_place(layout, 0, input, rows);
+}
 
 /* Where a GEMM's sums go, and what happens to them on the way. */
 typedef struct ditqk_output {
   float *values;             /* row r at values + r · stride; or NULL, and they are quantized: */
-  uint8_t *tiles;            /* the left matrix of a GEMM to come, `depth` deep, as quantize_rows fills it, at its first row */
+  uint8_t *tiles;            /* the left matrix of a GEMM to come, at its first row */
   const float *next_scales;  /* [rows] */
   const float *next_zeros;   /* [rows] */
-  intptr_t next_depth;
+  intptr_t next_row_size;    /* bytes of each */
   intptr_t first_column;     /* of these columns in it */
   const float *bias;         /* [columns] added to each row, or NULL */
   const float *factors;      /* [columns] multiplied with each row after GELU, or NULL */
@@ -48,7 +85,7 @@ typedef struct ditqk_gemm {
 
 /*
  * Panels of integers: output = epilogue(row scale · (Σ over groups: scale · Σ q·p  −  row zero · weight sum)), the inner sum exact.
- *   tiles  [depth / 4][rows][4] of q, 0 … 255, exclusive-or tile_sign;  panel  [depth / 4][32][4] of p, −127 … 127, of 4-bit weights −15 … 15
+ *   tiles  of q, 0 … 255, as the set's layout has them;  panel  [depth / 4][32][4] of p, −127 … 127, of 4-bit weights −15 … 15
  * Of several panels the numbers, scales and weight sums stand one after the other; each tile is multiplied with all of them in turn.
  */
 typedef struct ditqk_gemm_u8 {
@@ -56,7 +93,7 @@ typedef struct ditqk_gemm_u8 {
   const int8_t *panel;       /* or NULL: 4-bit numbers that are expanded a group at a time, for one tile */
   const uint8_t *nibbles;    /* as expand_panel takes them, with their zeros [groups][32] */
   const uint8_t *zeros;
-  void *room;                /* for such a group, [group][32], or a tile of 16-bit numbers, [depth / 4][tile_rows][4]: see ditqk_room */
+  void *room;                /* for such a group, [group][32], or what a set makes of a tile: see ditqk_room */
   intptr_t panels;           /* more than 1 only of 8 bits */
   int32_t bits;              /* of a weight: 8 or 4 */
   const float *scales;       /* [panels][groups][32] */
@@ -130,9 +167,9 @@ static inline int ditqk_decodes(void) {
 }
 
 typedef struct ditqk_kernels {
-  int32_t tile_rows;
+  int32_t tile_rows;         /* of floats */
   int32_t panels_together;   /* how many panels of 8-bit numbers gemm_u8 likes to have at once */
-  uint8_t tile_sign;         /* 8-bit numbers of a tile are stored exclusive-or this: 0, or 0x80 for numbers less 128 */
+  ditqk_tile_layout layout;  /* of 8-bit numbers */
   void (*gemm)(const ditqk_gemm *arguments);
   void (*gemm_u8)(const ditqk_gemm_u8 *arguments);
   /* The same panel times a tile [inputs][rows] of floats, inputs a multiple of 4 and rows at most tile_rows: output = epilogue(tile · (scale · p)),
@@ -152,10 +189,13 @@ typedef struct ditqk_kernels {
   void (*row_ranges)(const float *const *rows, intptr_t count, intptr_t depth, float *scales, float *zeros, int32_t is_signed);
   /* max |x| */
   float (*row_magnitude)(const float *x, intptr_t depth);
-  /* One to four rows to 8 bits by a scale and a zero point each, into their place in a tile of `tile_rows` rows: [⌈depth / 8⌉ · 2][tile_rows][4]; what stands
-     past depth is met by weights of 0. Signed ones are less 128: with tile_rows 32 the tile is a panel. */
+  /* One to four rows, or of longer ones a part that begins at a multiple of `step`, to 8 bits by a scale and a zero point each, into their place in a tile of
+     so many rows; what stands past depth is met by weights of 0. */
   void (*quantize_rows)(const float *const *rows, intptr_t count, intptr_t depth, const float *scales, const float *zeros, uint8_t *place,
-                        intptr_t tile_rows, int32_t is_signed);
+                        intptr_t tile_rows);
+  /* One to four rows by scales and zero points as row_ranges makes signed ones: columns `first` on of a panel [⌈depth / 8⌉ · 2][32][4]. */
+  void (*quantize_keys)(const float *const *rows, intptr_t count, intptr_t depth, const float *scales, const float *zeros, intptr_t first,
+                        int8_t *panel);
   /* A panel [⌈depth / 8⌉ · 2][32][4] from a matrix [depth][≥ count] of floats that is transposed already, each column by its own scale max |x| / 127. */
   void (*quantize_columns)(const float *source, intptr_t stride, intptr_t count, intptr_t depth, int8_t *panel, float *scales);
   /* One or two rows to exp(factor · (x − max x)) in steps of 1/255, into their place in a tile as quantize_rows fills it, and the scales that make
@@ -333,8 +373,8 @@ static inline ditqk_u32x16 ditqk_rounded_words(ditqk_f32x16 a, ditqk_f32x16 b, d
 }
 #endif
 
-/* Such words, exclusive-or a mask, of the first `rows` of four rows, one to four, into a tile whose steps are so many bytes apart: of `count` inputs, rounded
-   up to a multiple of eight as tiles are. */
+/* Such words, exclusive-or a mask, of the first `rows` of four rows, one to four, into a tile with a step of 4, steps so many bytes apart: of `count` inputs,
+   rounded up to a multiple of eight. */
 typedef uint32_t ditqk_u32x4 __attribute__((ext_vector_type(4)));
 static inline void ditqk_put_words(ditqk_u32x16 words, uint32_t mask, intptr_t rows, intptr_t count, void *place, intptr_t apart) {
   words ^= mask;
@@ -348,6 +388,12 @@ static inline void ditqk_put_words(ditqk_u32x16 words, uint32_t mask, intptr_t r
       default: __builtin_memcpy(target, &steps[i], 4);
     }
   }
+}
+
+/* The same where sixteen inputs of a row stand together, rows so many bytes apart. */
+static inline void ditqk_put_pieces(ditqk_u32x16 words, uint32_t mask, intptr_t rows, void *place, intptr_t apart) {
+  words = __builtin_shufflevector(words, words, 0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15) ^ mask;
+  for (intptr_t row = 0; row < rows; row++) __builtin_memcpy((char *)place + row * apart, (const char *)&words + 16 * row, 16);
 }
 
 /* Of each quarter of two vectors, the lower or upper halves, interleaved by floats or by pairs: what a transposition of four rows is made of. */

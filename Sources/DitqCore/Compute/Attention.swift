@@ -56,9 +56,10 @@ extension Executor {
         input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
   }
 
-  /// A tile of queries, its scores [tileRows][tokens], and the same packed.
-  static func attentionScratch(tokens: Int, headSize: Int, tileRows: Int) -> Int {
-    max(tileRows * (headSize + 2 * tokens), IntegerAttentionScratch.floats(AttentionSizes(tokens: tokens, headSize: headSize), tileRows))
+  /// A tile of queries, its scores [tileRows][tokens], and the same packed; or what integers need.
+  static func attentionScratch(tokens: Int, headSize: Int, _ kernels: ditqk_kernels) -> Int {
+    let sizes = AttentionSizes(tokens: tokens, headSize: headSize)
+    return max(Int(kernels.tile_rows) * (headSize + 2 * tokens), IntegerAttentionScratch.floats(sizes, kernels.layout))
   }
 }
 

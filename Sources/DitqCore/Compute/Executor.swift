@@ -7,14 +7,15 @@ import CKernels
 final class Executor {
   let pool: ThreadPool
   let kernels: ditqk_kernels
-  /// Rows of a register tile.
+  /// Rows of a tile of floats; where those of 8-bit numbers stand.
   let tileRows: Int
+  let layout: TileLayout
   let scratch: ThreadScratch
   let cancellation: Cancellation
 
   init(pool: ThreadPool, kernels: ditqk_kernels, scratch: ThreadScratch, cancellation: Cancellation = Cancellation()) {
     (self.pool, self.kernels, self.scratch, self.cancellation) = (pool, kernels, scratch, cancellation)
-    tileRows = Int(kernels.tile_rows)
+    (tileRows, layout) = (Int(kernels.tile_rows), kernels.layout)
   }
 
   /// The most multiply-accumulates, and the most values that are moved, between two looks: a millisecond, or some tens of them where fused

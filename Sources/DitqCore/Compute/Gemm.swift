@@ -64,7 +64,8 @@ extension ditqk_output {
     _ epilogue: Epilogue = Epilogue()
   ) {
     self.init(
-      values: values, tiles: nil, next_scales: nil, next_zeros: nil, next_depth: 0, first_column: 0, bias: bias, factors: epilogue.factors,
+      values: values, tiles: nil, next_scales: nil, next_zeros: nil, next_row_size: 0, first_column: 0, bias: bias,
+      factors: epilogue.factors,
       gate: epilogue.gate, rows: rows, columns: columns, stride: stride,
       gate_stride: epilogue.gateStride,
       rows_per_gate: epilogue.rowsPerGate, first_row: 0, extremes: epilogue.extremes?.values,
@@ -74,8 +75,8 @@ extension ditqk_output {
   /// Into the rows of a GEMM to come, by the ranges that they have already.
   init(_ next: QuantizedRows, _ columns: Int, bias: UnsafePointer<Float>?, _ epilogue: Epilogue) {
     self.init(nil, rows: next.rows, columns, stride: 0, bias: bias, epilogue)
-    (tiles, next_scales, next_zeros) = (next.tiles, UnsafePointer(next.scales), UnsafePointer(next.zeros))
-    next_depth = IntegerWeights.depth(next.inputs)
+    (tiles, next_scales, next_zeros) = (next.tile(at: 0), UnsafePointer(next.scales), UnsafePointer(next.zeros))
+    next_row_size = next.rowSize
   }
 
   /// Some rows of the columns of a panel, or of several, for a thread.
@@ -83,7 +84,7 @@ extension ditqk_output {
     let column = panel * panelColumns
     var result = self
     result.values = values.map { $0 + range.lowerBound * stride + column }
-    result.tiles = tiles.map { $0 + range.lowerBound * next_depth }
+    result.tiles = tiles.map { $0 + range.lowerBound * next_row_size }
     result.next_scales = next_scales.map { $0 + range.lowerBound }
     result.next_zeros = next_zeros.map { $0 + range.lowerBound }
     result.bias = bias.map { $0 + column }

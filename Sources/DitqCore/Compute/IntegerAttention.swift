@@ -12,26 +12,25 @@ import CKernels
 extension Executor {
   func attendOnIntegers(_ input: AttentionInput, _ buffers: AttentionBuffers, into output: UnsafeMutablePointer<Float>) {
     pool.run(
-      PackIntegers(input: input, buffers: buffers, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
+      PackIntegers(input: input, buffers: buffers, kernels: kernels, scratch: scratch, cancellation: cancellation))
     pool.run(
       AttendOnIntegers(
-        input: input, buffers: buffers, output: output, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
+        input: input, buffers: buffers, output: output, kernels: kernels, scratch: scratch, cancellation: cancellation))
   }
 }
 
 extension AttentionInput {
-  /// Rows of one head from `x` on by their own ranges, into their places in a tile of `tileRows`.
-  fileprivate func quantize(
-    _ x: UnsafePointer<Float>, _ count: Int, _ scales: UnsafeMutablePointer<Float>, _ zeros: UnsafeMutablePointer<Float>,
-    into place: UnsafeMutableRawPointer, tileRows: Int, isSigned: Bool, _ kernels: ditqk_kernels
+  /// Up to four rows of one head at a time, from `x` on, with their own ranges; `body` is given them and the first one's number.
+  fileprivate func forEachRows(
+    _ x: UnsafePointer<Float>, _ count: Int, _ scales: UnsafeMutablePointer<Float>, _ zeros: UnsafeMutablePointer<Float>, isSigned: Bool,
+    _ kernels: ditqk_kernels, _ body: (_ rows: UnsafeMutablePointer<UnsafePointer<Float>?>, _ first: Int, _ together: Int) -> Void
   ) {
-    let place = place.assumingMemoryBound(to: UInt8.self), sign: Int32 = isSigned ? 1 : 0
     withRowPointers { rows in
       for first in Swift.stride(from: 0, to: count, by: 4) {
         let together = min(4, count - first)
         for row in 0..<together { rows[row] = x + (first + row) * stride }
-        kernels.row_ranges(rows, together, headSize, scales + first, zeros + first, sign)
-        kernels.quantize_rows(rows, together, headSize, scales + first, zeros + first, place + first * 4, tileRows, sign)
+        kernels.row_ranges(rows, together, headSize, scales + first, zeros + first, isSigned ? 1 : 0)
+        body(rows, first, together)
       }
     }
   }
@@ -88,25 +87,26 @@ private struct IntegerPanels {
 struct IntegerAttentionScratch {
   let queries: UnsafeMutablePointer<UInt8>
   let probabilities: UnsafeMutablePointer<UInt8>
-  /// [tileRows][tokens].
+  /// [rows of a tile][tokens].
   let scores: UnsafeMutablePointer<Float>
   let scales: UnsafeMutablePointer<Float>
   let zeros: UnsafeMutablePointer<Float>
   /// What a kernel makes of a tile.
   let tile: UnsafeMutablePointer<UInt8>
 
-  init(_ arena: inout Arena, _ sizes: AttentionSizes, _ tileRows: Int) {
-    queries = arena.reserve(UInt8.self, tileRows, sizes.keyDepth)
-    probabilities = arena.reserve(UInt8.self, tileRows, sizes.valueDepth)
-    scores = arena.floats(tileRows, sizes.tokens)
-    (scales, zeros) = (arena.floats(tileRows), arena.floats(tileRows))
+  init(_ arena: inout Arena, _ sizes: AttentionSizes, _ layout: TileLayout) {
+    let rows = Int(layout.rows)
+    queries = arena.reserve(UInt8.self, rows, layout.rowSize(depth: sizes.headSize))
+    probabilities = arena.reserve(UInt8.self, rows, layout.rowSize(depth: sizes.tokens))
+    scores = arena.floats(rows, sizes.tokens)
+    // Keys are quantized a panel at a time.
+    (scales, zeros) = (arena.floats(max(rows, panelColumns)), arena.floats(max(rows, panelColumns)))
     tile = arena.reserve(UInt8.self, ditqk_room(max(sizes.keyDepth, sizes.valueDepth)))
   }
 
-  static func floats(_ sizes: AttentionSizes, _ tileRows: Int) -> Int {
+  static func floats(_ sizes: AttentionSizes, _ layout: TileLayout) -> Int {
     var arena = Arena()
-    // Keys are quantized a panel at a time.
-    _ = IntegerAttentionScratch(&arena, sizes, max(tileRows, panelColumns))
+    _ = IntegerAttentionScratch(&arena, sizes, layout)
     return arena.peak / 4
   }
 }
@@ -115,13 +115,12 @@ private struct PackIntegers: ParallelJob {
   let input: AttentionInput
   let buffers: AttentionBuffers
   let kernels: ditqk_kernels
-  let tileRows: Int
   let scratch: ThreadScratch
   let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
-    let room = IntegerAttentionScratch(&arena, input.sizes, max(tileRows, panelColumns))
+    let room = IntegerAttentionScratch(&arena, input.sizes, kernels.layout)
     for unit in share(of: input.images * input.heads, part: part, of: parts) {
       packKeys(input.key + input.offset(ofUnit: unit), IntegerPanels.keys(buffers, input, unit: unit), room)
       let values = IntegerPanels.values(buffers, input, unit: unit)
@@ -143,11 +142,12 @@ private struct PackIntegers: ParallelJob {
         panels.panel(panel).initialize(repeating: 0, count: panels.depth * panelColumns)
         scales.initialize(repeating: 0, count: panelColumns)
       }
-      input.quantize(
-        keys + first * input.stride, count, scales, room.zeros, into: panels.panel(panel), tileRows: panelColumns, isSigned: true, kernels)
+      input.forEachRows(keys + first * input.stride, count, scales, room.zeros, isSigned: true, kernels) { rows, row, together in
+        kernels.quantize_keys(rows, together, input.headSize, scales + row, room.zeros + row, row, panels.panel(panel))
+      }
     }
     // A row of ones gives the sums.
-    room.queries.initialize(repeating: 1 ^ kernels.tile_sign, count: panels.depth)
+    room.queries.initialize(repeating: 1 ^ kernels.layout.sign, count: kernels.layout.rowSize(depth: input.headSize))
     (room.scales[0], room.zeros[0]) = (1, 0)
     let columns = panelCount(input.tokens) * panelColumns
     panels.multiply(
@@ -160,25 +160,28 @@ private struct AttendOnIntegers: ParallelJob {
   let buffers: AttentionBuffers
   let output: UnsafeMutablePointer<Float>
   let kernels: ditqk_kernels
-  let tileRows: Int
   let scratch: ThreadScratch
   let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
     var arena = Arena(UnsafeMutableRawPointer(scratch.of(thread: part)))
-    let room = IntegerAttentionScratch(&arena, input.sizes, max(tileRows, panelColumns))
-    let tilesPerHead = (input.tokens + tileRows - 1) / tileRows
+    let room = IntegerAttentionScratch(&arena, input.sizes, kernels.layout)
+    let tileRows = Int(kernels.layout.rows), tilesPerHead = (input.tokens + tileRows - 1) / tileRows
     for item in share(of: input.images * input.heads * tilesPerHead, part: part, of: parts) {
       if cancellation.isAsked { return }
-      attend(unit: item / tilesPerHead, first: item % tilesPerHead * tileRows, room)
+      let first = item % tilesPerHead * tileRows
+      attend(unit: item / tilesPerHead, first, min(tileRows, input.tokens - first), room)
     }
   }
 
-  private func attend(unit: Int, first: Int, _ room: IntegerAttentionScratch) {
-    let (tokens, headSize) = (input.tokens, input.headSize), count = min(tileRows, tokens - first)
-    input.quantize(
-      input.query + input.offset(ofUnit: unit) + first * input.stride, count, room.scales, room.zeros, into: room.queries, tileRows: count,
-      isSigned: false, kernels)
+  /// One tile.
+  private func attend(unit: Int, _ first: Int, _ count: Int, _ room: IntegerAttentionScratch) {
+    let (tokens, headSize, layout) = (input.tokens, input.headSize, kernels.layout)
+    let queries = input.query + input.offset(ofUnit: unit) + first * input.stride
+    input.forEachRows(queries, count, room.scales, room.zeros, isSigned: false, kernels) { rows, row, together in
+      kernels.quantize_rows(
+        rows, together, headSize, room.scales + row, room.zeros + row, room.queries + layout.place(row: row, input: 0, rows: count), count)
+    }
     IntegerPanels.keys(buffers, input, unit: unit).multiply(
       room.queries, room, hasSums: true, ditqk_output(room.scores, rows: count, tokens, stride: tokens), kernels, cancellation)
 
@@ -186,7 +189,9 @@ private struct AttendOnIntegers: ParallelJob {
     withRowPointers { rows in
       for row in 0..<count { rows[row] = UnsafePointer(room.scores + row * tokens) }
       for row in stride(from: 0, to: count, by: 2) {
-        kernels.softmax_rows(rows + row, min(2, count - row), tokens, factor, room.scales + row, room.probabilities + row * 4, count)
+        kernels.softmax_rows(
+          rows + row, min(2, count - row), tokens, factor, room.scales + row,
+          room.probabilities + layout.place(row: row, input: 0, rows: count), count)
       }
     }
     room.zeros.initialize(repeating: 0, count: count)

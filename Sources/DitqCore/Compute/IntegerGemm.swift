@@ -90,17 +90,23 @@ struct IntegerWeights {
 
 /// Rows of 8-bit numbers in tiles, with the scale and zero point of each.
 struct QuantizedRows {
-  let tiles: UnsafeMutablePointer<UInt8>
+  private let tiles: UnsafeMutablePointer<UInt8>
+  let layout: TileLayout
   let scales: UnsafeMutablePointer<Float>
   let zeros: UnsafeMutablePointer<Float>
   let rows: Int
   let inputs: Int
 
-  init(_ buffers: RowBuffers, rows: Int, inputs: Int) {
-    (self.rows, self.inputs) = (rows, inputs)
+  init(_ buffers: RowBuffers, rows: Int, inputs: Int, _ layout: TileLayout) {
+    (self.rows, self.inputs, self.layout) = (rows, inputs, layout)
     tiles = UnsafeMutableRawPointer(buffers.packed).assumingMemoryBound(to: UInt8.self)
     (scales, zeros) = (buffers.scales, buffers.zeros)
   }
+
+  var tileRows: Int { Int(layout.rows) }
+  var rowSize: Int { layout.rowSize(depth: inputs) }
+  /// The tile that begins with a row.
+  func tile(at row: Int) -> UnsafeMutablePointer<UInt8> { tiles + layout.start(ofTileAt: row, depth: inputs) }
 }
 
 extension Executor {
@@ -108,8 +114,7 @@ extension Executor {
   func quantize(_ source: RowSource, by ranges: UnsafeBufferPointer<ActivationRange>?, _ bins: RowBins?, into packed: QuantizedRows) {
     pool.run(
       QuantizeJob(
-        source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, tileRows: tileRows, scratch: scratch,
-        cancellation: cancellation))
+        source: source, ranges: ranges, bins: bins, packed: packed, kernels: kernels, scratch: scratch, cancellation: cancellation))
   }
 
   /// output [rows, stride] ← epilogue(x · weightsᵀ + bias). Scratch: `integerScratch`.
@@ -137,7 +142,7 @@ extension Executor {
     precondition(x.inputs == weights.inputs)
     pool.run(
       IntegerGemmJob(
-        x: x, weights: weights, whole: whole, kernels: kernels, tileRows: tileRows, scratch: scratch, cancellation: cancellation))
+        x: x, weights: weights, whole: whole, kernels: kernels, scratch: scratch, cancellation: cancellation))
   }
 
   /// Scratch floats a thread needs to expand a 4-bit panel, or for what a kernel makes of a tile.
@@ -180,28 +185,27 @@ private struct QuantizeJob: ParallelJob {
   let bins: RowBins?
   let packed: QuantizedRows
   let kernels: ditqk_kernels
-  let tileRows: Int
   let scratch: ThreadScratch
   let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
+    let tileRows = packed.tileRows
     for tile in share(of: (packed.rows + tileRows - 1) / tileRows, part: part, of: parts) {
       if cancellation.isAsked { return }
       let first = tile * tileRows
       let count = min(tileRows, packed.rows - first)
-      let target = packed.tiles + first * IntegerWeights.depth(packed.inputs)
       // Few rows at a time, which are still in the first-level cache when they are read again; where they are too long for that, the whole tile,
       // so that its lines are not written in turns.
       let together = packed.inputs <= 2048 ? 4 : count
       for row in stride(from: 0, to: count, by: together) {
-        quantize(first + row, min(together, count - row), into: target + row * 4, tileRows: count, scratch.of(thread: part))
+        quantize(first, row, min(together, count - row), of: count, scratch.of(thread: part))
       }
     }
   }
 
-  private func quantize(
-    _ first: Int, _ count: Int, into place: UnsafeMutablePointer<UInt8>, tileRows: Int, _ scratch: UnsafeMutablePointer<Float>
-  ) {
+  /// Some rows of the tile that begins with row `start`, of so many.
+  private func quantize(_ start: Int, _ place: Int, _ count: Int, of tileRows: Int, _ scratch: UnsafeMutablePointer<Float>) {
+    let first = start + place, tile = packed.tile(at: start), layout = packed.layout
     withRowPointers { rows in
       source.point(rows, to: first, count, packed.inputs, kernels, scratch)
       for row in stride(from: 0, to: count, by: 4) { setRanges(first + row, min(4, count - row), rows + row) }
@@ -210,7 +214,7 @@ private struct QuantizeJob: ParallelJob {
         for row in stride(from: 0, to: count, by: 4) {
           kernels.quantize_rows(
             rows + row, min(4, count - row), columns, packed.scales + first + row, packed.zeros + first + row,
-            place + column * tileRows + row * 4, tileRows, 0)
+            tile + layout.place(row: place + row, input: column, rows: tileRows), tileRows)
         }
         for row in 0..<count { rows[row]! += columns }
       }
@@ -241,11 +245,11 @@ private struct IntegerGemmJob: ParallelJob {
   let weights: IntegerWeights
   let whole: ditqk_output
   let kernels: ditqk_kernels
-  let tileRows: Int
   let scratch: ThreadScratch
   let cancellation: Cancellation
 
   func run(part: Int, of parts: Int) {
+    let tileRows = x.tileRows
     let grid = Grid(packed: panelCount(weights.outputs), others: (x.rows + tileRows - 1) / tileRows, parts: parts)
     let rows = grid.elements(part, of: x.rows, each: tileRows), panels = grid.packed(part)
     guard !rows.isEmpty else { return }
@@ -264,7 +268,7 @@ private struct IntegerGemmJob: ParallelJob {
         if some.upperBound == rows.upperBound && next < panels.upperBound && rows.count > 4 * tileRows {
           (g.next, g.next_size) = (weights.start(ofPanel: next), weights.panelByteCount)
         }
-        g.tiles = UnsafePointer(x.tiles + first * weights.depth)
+        g.tiles = UnsafePointer(x.tile(at: first))
         (g.row_scales, g.row_zeros) = (UnsafePointer(x.scales + first), UnsafePointer(x.zeros + first))
         kernels.gemm_u8(&g)
       }

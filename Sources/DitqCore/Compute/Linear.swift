@@ -1,6 +1,8 @@
 // A linear layer, whatever its weights are, and applying it: rows are brought into the form that the weights ask for, floats in tiles or 8-bit
 // numbers in tiles, through LayerNorm and modulation where asked, in one pass; then the GEMM of that form puts the result out.
 
+import CKernels
+
 /// y = x · weightsᵀ + bias.
 struct Linear {
   enum Weights {
@@ -42,7 +44,7 @@ extension Linear {
   var activationBits: Int { if case .floats = activations { 32 } else { 8 } }
 
   /// Memory of one packed row, in floats.
-  var packedFloats: Int { integers != nil && activationBits == 8 ? IntegerWeights.depth(inputs) / 4 : inputs }
+  func packedFloats(_ layout: TileLayout) -> Int { integers != nil && activationBits == 8 ? layout.rowSize(depth: inputs) / 4 : inputs }
 
   /// Bytes that are read when the layer is applied.
   var byteCount: Int {
@@ -101,8 +103,8 @@ struct RowBuffers {
   }
 
   /// For rows in any form.
-  init(_ arena: inout Arena, rows: Int, inputs: Int) {
-    self.init(&arena, rows: rows, floatsPerRow: IntegerWeights.depth(inputs))
+  init(_ arena: inout Arena, rows: Int, inputs: Int, _ layout: TileLayout) {
+    self.init(&arena, rows: rows, floatsPerRow: max(inputs, layout.rowSize(depth: inputs) / 4))
   }
 }
 
@@ -113,7 +115,7 @@ extension Executor {
     into output: UnsafeMutablePointer<Float>, stride: Int, _ epilogue: Epilogue = Epilogue()
   ) {
     if let weights = linear.integers, linear.activationBits == 8 {
-      let quantized = QuantizedRows(buffers, rows: rows, inputs: linear.inputs)
+      let quantized = QuantizedRows(buffers, rows: rows, inputs: linear.inputs, layout)
       quantize(source, by: linear.ranges, bins, into: quantized)
       gemm(quantized, weights, bias: linear.bias, into: output, stride: stride, epilogue)
     } else {
@@ -132,7 +134,8 @@ extension Executor {
     guard let weights = first.integers, first.activationBits == 8, let next = second.integers, let ranges = second.ranges,
       first.outputs % 8 == 0
     else { return false }
-    let x = QuantizedRows(buffers, rows: rows, inputs: first.inputs), y = QuantizedRows(between, rows: rows, inputs: second.inputs)
+    let x = QuantizedRows(buffers, rows: rows, inputs: first.inputs, layout)
+    let y = QuantizedRows(between, rows: rows, inputs: second.inputs, layout)
     quantize(source, by: first.ranges, bins, into: x)
     gemm(x, weights, bias: first.bias, into: y, by: ranges, bins, Epilogue(gelu: true, factors: second.inputFactors))
     gemm(y, next, bias: second.bias, into: output, stride: second.outputs, epilogue)
@@ -140,7 +143,7 @@ extension Executor {
   }
 
   /// Scratch floats a thread needs for a linear of so many inputs.
-  static func linearScratch(inputs: Int, tileRows: Int) -> Int {
-    max(gemmScratch(depth: inputs), modulationScratch(depth: inputs, tileRows: tileRows))
+  static func linearScratch(inputs: Int, _ kernels: ditqk_kernels) -> Int {
+    max(gemmScratch(depth: inputs), modulationScratch(depth: inputs, kernels))
   }
 }

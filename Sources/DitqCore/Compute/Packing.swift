@@ -14,7 +14,9 @@ extension Executor {
     pool.run(CopyJob(source: source, rows: rows, inputs: inputs, output: output, kernels: kernels))
   }
 
-  static func modulationScratch(depth: Int, tileRows: Int) -> Int { tileRows * depth }
+  static func modulationScratch(depth: Int, _ kernels: ditqk_kernels) -> Int {
+    max(Int(kernels.tile_rows), Int(kernels.layout.rows)) * depth
+  }
 }
 
 /// The adaLN parameters of a LayerNorm: for image i, shift and scale [depth] at i · stride.
@@ -85,9 +87,9 @@ extension RowSource {
   }
 }
 
-/// Pointers to the rows of one tile.
+/// Pointers to the rows of one tile, of floats or of 8-bit numbers.
 func withRowPointers(_ body: (UnsafeMutablePointer<UnsafePointer<Float>?>) -> Void) {
-  withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: Int(DITQK_LARGEST_TILE_ROWS)) { pointers in
+  withUnsafeTemporaryAllocation(of: UnsafePointer<Float>?.self, capacity: Int(DITQK_MOST_LAYOUT_ROWS)) { pointers in
     pointers.initialize(repeating: nil)
     body(pointers.baseAddress!)
   }

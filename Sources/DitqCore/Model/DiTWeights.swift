@@ -1,5 +1,7 @@
 // DiTWeights: the parameters of the transformer, by the checkpoint's own names. Read-only once loaded.
 
+import CKernels
+
 /// Parts of a run that have activation ranges of their own: a timestep belongs to the nearest of these.
 struct TimestepBins {
   var timesteps: [Float] = [0]
@@ -141,9 +143,9 @@ struct DiTWeights {
   }
 
   /// Memory of a token's packed row, in floats, for the layer that asks for most of it.
-  var packedFloatsPerToken: Int {
-    blocks.reduce(max(patchEmbedding.packedFloats, finalLinear.packedFloats)) { most, block in
-      max(most, block[.qkv].packedFloats, block[.proj].packedFloats, block[.fc1].packedFloats, block[.fc2].packedFloats)
+  func packedFloatsPerToken(_ layout: TileLayout) -> Int {
+    blocks.reduce(max(patchEmbedding.packedFloats(layout), finalLinear.packedFloats(layout))) { most, block in
+      [BlockLayer.qkv, .proj, .fc1, .fc2].reduce(most) { max($0, block[$1].packedFloats(layout)) }
     }
   }
 

@@ -1,6 +1,8 @@
 // DiTWorkspace: the buffers of a forward call, one named field each, and how much scratch its operations need. Sizes depend on the
 // configuration, on what layers ask their rows to be, and on the largest number of images.
 
+import CKernels
+
 struct DiTWorkspace {
   /// Most images of one call.
   let images: Int
@@ -32,10 +34,10 @@ struct DiTWorkspace {
   /// shift, scale, gate of attention, then of the MLP: [images, 6 · hidden].
   let modulation: UnsafeMutablePointer<Float>
 
-  /// For a model whose widest layer takes so many floats of a token's packed row, see `DiTWeights`.
+  /// For a model whose widest layer takes so many floats of a token's packed row, see `DiTWeights`, and rows of 8-bit numbers in a layout.
   init(
     _ arena: inout Arena, _ config: DiTConfig, packedFloatsPerToken: Int, attendsOnIntegers: Bool, hasOwnEmbedders: Bool = false,
-    images: Int, threads: Int
+    _ layout: TileLayout, images: Int, threads: Int
   ) {
     let width = config.hiddenSize, tokens = config.tokenCount, rows = images * tokens
     self.images = images
@@ -60,16 +62,16 @@ struct DiTWorkspace {
           onIntegers: attendsOnIntegers), arena.floats(rows, max(width, config.patchInputs))
       )
     }
-    expanded = arena.floats(rows, max(config.mlpSize, config.patchOutputs))
+    expanded = arena.floats(rows, max(config.mlpSize, config.patchOutputs, layout.rowSize(depth: config.mlpSize) / 4))
     expandedExtremes = RowExtremes(&arena, rows: rows, threads: threads)
     expandedRows = RowBuffers(packed: expanded, scales: scales, zeros: zeros)
   }
 
   /// Scratch floats a thread needs for any operation of the forward call.
-  static func scratch(_ config: DiTConfig, tileRows: Int) -> Int {
+  static func scratch(_ config: DiTConfig, _ kernels: ditqk_kernels) -> Int {
     let deepest = max(config.hiddenSize, config.mlpSize, config.patchInputs, DiTConfig.timestepFeatures)
     return max(
-      Executor.linearScratch(inputs: deepest, tileRows: tileRows),
-      Executor.attentionScratch(tokens: config.tokenCount, headSize: config.headSize, tileRows: tileRows))
+      Executor.linearScratch(inputs: deepest, kernels),
+      Executor.attentionScratch(tokens: config.tokenCount, headSize: config.headSize, kernels))
   }
 }

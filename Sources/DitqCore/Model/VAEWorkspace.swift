@@ -1,6 +1,8 @@
 // The memory of a decoder: three image buffers that take turns, each as large as what comes to stand in it, and what GroupNorm knows of an
 // image. Attention works in the third, which is free then.
 
+import CKernels
+
 struct VAEWorkspace {
   let images: InlineArray<3, UnsafeMutablePointer<Float>>
   let moments: ChannelMoments
@@ -50,10 +52,10 @@ struct VAEWorkspace {
     return (floats, moments)
   }
 
-  static func scratch(_ decoder: VAEDecoder, latentSize: Int, tileRows: Int) -> Int {
+  static func scratch(_ decoder: VAEDecoder, latentSize: Int, _ kernels: ditqk_kernels) -> Int {
     let widest = decoder.config.blockChannels.last!
-    var most = Executor.attentionScratch(tokens: latentSize * latentSize, headSize: widest, tileRows: tileRows)
-    most = max(most, Executor.linearScratch(inputs: widest, tileRows: tileRows))
+    var most = Executor.attentionScratch(tokens: latentSize * latentSize, headSize: widest, kernels)
+    most = max(most, Executor.linearScratch(inputs: widest, kernels))
     for layer in decoder.convolutions { most = max(most, Executor.convolutionScratch(layer.convolution)) }
     return most
   }
@@ -80,7 +82,7 @@ struct VAEAttentionWorkspace {
   init(_ arena: inout Arena, _ config: VAEConfig, tokens: Int) {
     let channels = config.blockChannels.last!
     normal = arena.floats(tokens, channels)
-    packed = RowBuffers(&arena, rows: tokens, inputs: channels)
+    packed = RowBuffers(&arena, rows: tokens, floatsPerRow: channels)
     qkv = arena.floats(tokens, 3, channels)
     attended = arena.floats(tokens, channels)
     buffers = AttentionBuffers(&arena, images: 1, tokens: tokens, heads: 1, headSize: channels)

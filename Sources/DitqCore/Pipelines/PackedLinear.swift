@@ -130,10 +130,10 @@ private final class Bench {
   convenience init(rows: Int, inputs: Int, threadsAsked: Int, _ set: InstructionSet) throws(DitqError) {
     let threads = try ThreadPool.threads(threadsAsked)
     var measure = Arena()
-    _ = Bench.reserve(&measure, rows: rows, inputs: inputs, threads: threads)
+    _ = Bench.reserve(&measure, rows: rows, inputs: inputs, threads: threads, set.kernels.layout)
     let memory = try Block(byteCount: try measure.checkedSize("rows"), from: .system, for: "rows")
     var arena = Arena(memory.start)
-    let (buffers, scratch) = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads)
+    let (buffers, scratch) = Bench.reserve(&arena, rows: rows, inputs: inputs, threads: threads, set.kernels.layout)
     let pool = try ThreadPool(threads: threads, surroundings: set.surroundings)
     self.init(rows, threadsAsked, memory, buffers, Executor(pool: pool, kernels: set.kernels, scratch: scratch))
   }
@@ -146,8 +146,10 @@ private final class Bench {
     rows <= self.rows && threadsAsked == self.threadsAsked && executor.pool.hasItsThreads
   }
 
-  private static func reserve(_ arena: inout Arena, rows: Int, inputs: Int, threads: Int) -> (RowBuffers, ThreadScratch) {
+  private static func reserve(
+    _ arena: inout Arena, rows: Int, inputs: Int, threads: Int, _ layout: TileLayout
+  ) -> (RowBuffers, ThreadScratch) {
     let scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: Executor.integerScratch(inputs: inputs))
-    return (RowBuffers(&arena, rows: rows, inputs: inputs), scratch)
+    return (RowBuffers(&arena, rows: rows, inputs: inputs, layout), scratch)
   }
 }

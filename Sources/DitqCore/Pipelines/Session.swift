@@ -53,8 +53,7 @@ package final class Session {
   package static func memory(_ model: Model, _ options: SessionOptions) throws(DitqError) -> Int {
     let plan = try Plan(options)
     var arena = Arena()
-    _ = SessionWorkspace(
-      &arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(plan.instructionSet.kernels.tile_rows))
+    _ = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, plan.instructionSet.kernels)
     return try arena.checkedSize("session")
   }
 
@@ -83,7 +82,7 @@ package final class Session {
   private init(_ model: Model, _ plan: Plan, _ byteCount: Int, _ memory: Block?, at start: UnsafeMutableRawPointer, _ pool: ThreadPool) {
     var arena = Arena(start)
     let kernels = plan.instructionSet.kernels
-    workspace = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, tileRows: Int(kernels.tile_rows))
+    workspace = SessionWorkspace(&arena, model, batchLimit: plan.batchLimit, threads: plan.threads, kernels)
     cancellation = Cancellation()
     executor = Executor(pool: pool, kernels: kernels, scratch: workspace.scratch, cancellation: cancellation)
     (self.model, self.byteCount, self.memory) = (model, byteCount, memory)
@@ -160,7 +159,7 @@ struct SessionWorkspace {
 
   var latents: UnsafeMutablePointer<Float> { images.latents }
 
-  init(_ arena: inout Arena, _ model: Model, batchLimit: Int, threads: Int, tileRows: Int) {
+  init(_ arena: inout Arena, _ model: Model, batchLimit: Int, threads: Int, _ kernels: ditqk_kernels) {
     let config = model.config, images = 2 * batchLimit
     self.images = ImageStates(&arena, images: batchLimit, latentCount: config.latentCount)
     prediction = arena.floats(images, config.outputCount)
@@ -168,15 +167,16 @@ struct SessionWorkspace {
     timesteps = arena.floats(images)
     labels = arena.reserve(Int32.self, images)
     image = arena.buffer(model.imageCount ?? 0)
-    var scratchFloats = DiTWorkspace.scratch(config, tileRows: tileRows)
+    var scratchFloats = DiTWorkspace.scratch(config, kernels)
     if let decoder = model.decoder {
-      scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder, latentSize: config.latentSize, tileRows: tileRows))
+      scratchFloats = max(scratchFloats, VAEWorkspace.scratch(decoder, latentSize: config.latentSize, kernels))
     }
     scratch = ThreadScratch(&arena, threads: threads, floatsPerThread: scratchFloats)
     transformer = arena.overlapping { arena in
       DiTWorkspace(
-        &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken, attendsOnIntegers: model.dit.attendsOnIntegers,
-        hasOwnEmbedders: model.dit.hasOwnEmbedders, images: images, threads: threads)
+        &arena, config, packedFloatsPerToken: model.dit.packedFloatsPerToken(kernels.layout),
+        attendsOnIntegers: model.dit.attendsOnIntegers,
+        hasOwnEmbedders: model.dit.hasOwnEmbedders, kernels.layout, images: images, threads: threads)
     }
     decoder = model.decoder.map { decoder in arena.overlapping { VAEWorkspace(&$0, decoder, latentSize: config.latentSize) } }
   }

@@ -87,7 +87,7 @@ private let cases = [
 @Suite("Attention")
 struct AttentionTests {
   private func machine(_ set: InstructionSet, threads: Int, _ shape: Shape) throws -> Machine {
-    let scratch = Executor.attentionScratch(tokens: shape.tokens, headSize: shape.headSize, tileRows: Int(set.kernels.tile_rows))
+    let scratch = Executor.attentionScratch(tokens: shape.tokens, headSize: shape.headSize, set.kernels)
     return try Machine(set, threads: threads, scratchFloats: scratch)
   }
 

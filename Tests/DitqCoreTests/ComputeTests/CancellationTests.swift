@@ -39,7 +39,7 @@ struct CancellationTests {
   func linears(set: InstructionSet) throws {
     let cancelled = try Cancelled(set), executor = cancelled.machine.executor
     var arena = Arena(cancelled.memory.floats)
-    let buffers = RowBuffers(&arena, rows: 32, inputs: 64), weights = arena.floats(64, 64)
+    let buffers = RowBuffers(&arena, rows: 32, inputs: 64, executor.layout), weights = arena.floats(64, 64)
     let integers = IntegerWeights(&arena, outputs: 64, inputs: 64, bits: 8, group: 0)
     var linear = Linear(weights: .integers(integers), outputs: 64, inputs: 64, bias: nil)
     for (kind, activations) in [

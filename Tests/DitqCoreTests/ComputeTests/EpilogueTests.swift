@@ -102,7 +102,7 @@ struct EpilogueTests {
         }
         let found = multiply(machine, x, Layer(packing: weights, machine), epilogue)
         #expect(found.values.withUnsafeBufferPointer { areRanges(of: $0.baseAddress!) }, "floats, \(set.name), \(threads) threads")
-        let q = PackedIntegerRows(problem, rows: rows, tileRows: machine.executor.tileRows)
+        let q = PackedIntegerRows(problem, rows: rows, machine.executor.layout)
         machine.executor.gemm(q.rows, packed.weights, bias: nil, into: output.floats, stride: outputs, epilogue)
         #expect(areRanges(of: output.floats), "integers, \(set.name), \(threads) threads")
         #expect(machine.isIntact && kept.isIntact && output.isIntact && q.isIntact)

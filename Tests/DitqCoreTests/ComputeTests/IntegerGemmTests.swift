@@ -60,7 +60,7 @@ struct IntegerGemmTests {
       let weights = sizes.map { panels[panelCount($0) - 1].first($0) }
       for (set, machines) in zip(sets, machines) {
         for (i, rows) in sizes.enumerated() {
-          let x = PackedIntegerRows(problem, rows: rows, tileRows: machines[0].executor.tileRows)
+          let x = PackedIntegerRows(problem, rows: rows, machines[0].executor.layout)
           for (j, outputs) in sizes.enumerated() {
             for (threads, machine) in zip(1...3, machines) where threads == 1 || j == (i * 5 + index * 3 + threads) % sizes.count {
               let hasBias = (i + j) % 2
@@ -86,7 +86,7 @@ struct IntegerGemmTests {
       for set in instructionSets() {
         for threads in 1...3 {
           let machine = try machine(set, threads: threads, inputs: inputs), output = Buffer(count: 1)
-          let weights = PackedWeights(problem, outputs: 1), x = PackedIntegerRows(problem, rows: 1, tileRows: machine.executor.tileRows)
+          let weights = PackedWeights(problem, outputs: 1), x = PackedIntegerRows(problem, rows: 1, machine.executor.layout)
           machine.executor.gemm(x.rows, weights.weights, bias: nil, into: output.floats, stride: 1)
           #expect(same(output.values, expected), "\(set.name), \(threads) threads, \(inputs) inputs")
           #expect(machine.isIntact && output.isIntact && weights.isIntact && x.isIntact)
@@ -111,7 +111,7 @@ struct IntegerGemmTests {
         let expected = Float(inputs * Int(q) * p)
         for set in instructionSets() {
           let machine = try machine(set, threads: 2, inputs: inputs), output = Buffer(count: 15 * 33)
-          let x = PackedIntegerRows(problem, rows: 15, tileRows: machine.executor.tileRows)
+          let x = PackedIntegerRows(problem, rows: 15, machine.executor.layout)
           machine.executor.gemm(x.rows, weights.weights, bias: nil, into: output.floats, stride: 33)
           #expect(output.values.allSatisfy { $0 == expected }, "\(set.name): \(inputs) inputs, q \(q), p \(p)")
           #expect(machine.isIntact && output.isIntact && x.isIntact)
@@ -133,7 +133,7 @@ struct IntegerGemmTests {
       for set in instructionSets() {
         for threads in 1...3 {
           let machine = try machine(set, threads: threads, inputs: 40), output = Buffer(before.values)
-          let x = PackedIntegerRows(problem, rows: 17, tileRows: machine.executor.tileRows)
+          let x = PackedIntegerRows(problem, rows: 17, machine.executor.layout)
           let epilogue = Epilogue(accumulate: true, gate: hasGate ? UnsafePointer(gate.floats) : nil, gateStride: 33, rowsPerGate: 5)
           machine.executor.gemm(x.rows, weights.weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: 33, epilogue)
           #expect(same(output.values, expected), "\(set.name), \(threads) threads, gate: \(hasGate)")
@@ -161,7 +161,7 @@ struct IntegerGemmTests {
       for set in instructionSets() {
         for threads in 1...3 {
           let machine = try machine(set, threads: threads, inputs: inputs), source = Buffer(x.values), bias = Buffer(problem.bias)
-          let packed = PackedIntegerRows(rows: rows, inputs: inputs, tileRows: machine.executor.tileRows),
+          let packed = PackedIntegerRows(rows: rows, inputs: inputs, machine.executor.layout),
             output = Buffer(count: rows * outputs)
           machine.executor.quantize(.plain(source.floats, stride: inputs), by: nil, nil, into: packed.rows)
           machine.executor.gemm(packed.rows, weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: outputs)

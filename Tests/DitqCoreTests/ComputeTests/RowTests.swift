@@ -191,8 +191,7 @@ struct ModulationTests {
     let modulation = Modulation(
       shift: parameters.floats + depth, scale: parameters.floats + 3 * depth, stride: stride, rowsPerImage: rowsPerImage, epsilon: 1e-6)
     for set in instructionSets() {
-      let tileRows = Int(set.kernels.tile_rows)
-      let machine = try Machine(set, threads: threads, scratchFloats: Executor.modulationScratch(depth: depth, tileRows: tileRows))
+      let machine = try Machine(set, threads: threads, scratchFloats: Executor.modulationScratch(depth: depth, set.kernels))
       let normal = Buffer(count: rows * depth), tiles = Buffer(count: rows * depth), expected = Buffer(count: rows * depth)
       for row in 0..<rows {
         let offset = row / rowsPerImage * stride

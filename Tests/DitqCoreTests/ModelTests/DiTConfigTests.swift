@@ -103,7 +103,8 @@ struct DiTConfigTests {
     #expect(thrown { try config.check() } == nil && config.macsPerForward > 0)
     var arena = Arena()
     _ = DiTWorkspace(
-      &arena, config, packedFloatsPerToken: config.mlpSize, attendsOnIntegers: false, images: 2 * SessionOptions.batchLimitLimit, threads: 1
+      &arena, config, packedFloatsPerToken: config.mlpSize, attendsOnIntegers: false, instructionSets()[0].kernels.layout,
+      images: 2 * SessionOptions.batchLimitLimit, threads: 1
     )
     #expect(thrown { try arena.checkedSize("session") } == nil || thrown { try arena.checkedSize("session") }?.status == .outOfMemory)
   }

@@ -220,7 +220,7 @@ struct OfficialModelTests {
     let (x, t, labels) = (try golden.floats("forward.x"), try golden.floats("forward.t"), try golden.integers("forward.y"))
     let expected = try golden.floats("forward.out")
     var first: [Float]?
-    for set in instructionSets() {
+    for set in setsOfThisCPU() {
       for (threads, batchLimit) in [(1, 1), (2, 1), (3, 2)] {
         var options = SessionOptions()
         (options.isaLimit, options.threads, options.batchLimit) = (set.number, threads, batchLimit)

@@ -1,6 +1,7 @@
 // The integer GEMM of the tests: matrices given by their numbers, packed and read by the layouts of CKernels.h written once more, and the
 // product by its definition, a triple loop.
 
+import CKernels
 import Testing
 
 @testable import DitqCore
@@ -168,38 +169,36 @@ final class PackedWeights {
 /// Quantized rows and their memory.
 final class PackedIntegerRows {
   let rows: QuantizedRows
-  let tileRows: Int
   private let memory: Buffer
 
   /// Room for rows.
-  init(rows: Int, inputs: Int, tileRows: Int) {
+  init(rows: Int, inputs: Int, _ layout: TileLayout) {
     var measure = Arena()
-    _ = RowBuffers(&measure, rows: rows, inputs: inputs)
+    _ = RowBuffers(&measure, rows: rows, inputs: inputs, layout)
     memory = Buffer(count: measure.peak / 4, filledWith: .nan)
     var arena = Arena(memory.floats)
-    self.rows = QuantizedRows(RowBuffers(&arena, rows: rows, inputs: inputs), rows: rows, inputs: inputs)
-    self.tileRows = tileRows
+    self.rows = QuantizedRows(RowBuffers(&arena, rows: rows, inputs: inputs, layout), rows: rows, inputs: inputs, layout)
   }
 
   /// The first rows of a problem; arbitrary numbers past the inputs.
-  convenience init(_ problem: IntegerProblem, rows count: Int, tileRows: Int) {
-    self.init(rows: count, inputs: problem.inputs, tileRows: tileRows)
+  convenience init(_ problem: IntegerProblem, rows count: Int, _ layout: TileLayout) {
+    self.init(rows: count, inputs: problem.inputs, layout)
     for row in 0..<count {
       (rows.scales[row], rows.zeros[row]) = (problem.rowScales[row], problem.rowZeros[row])
-      for k in 0..<IntegerWeights.depth(problem.inputs) {
-        byte(row, k).pointee = k < problem.inputs ? problem.q[row * problem.inputs + k] : UInt8(truncatingIfNeeded: 251 * (k + row))
+      for k in 0..<rows.rowSize {
+        byte(row, k).pointee =
+          k < problem.inputs ? problem.q[row * problem.inputs + k] ^ rows.layout.sign : UInt8(truncatingIfNeeded: 251 * (k + row))
       }
     }
   }
 
-  /// [tiles][depth / 4][rows of the tile][4].
-  func byte(_ row: Int, _ input: Int) -> UnsafeMutablePointer<UInt8> {
-    let first = row / tileRows * tileRows, height = min(tileRows, rows.rows - first)
-    return rows.tiles + first * IntegerWeights.depth(rows.inputs) + (input / 4 * height + row - first) * 4 + input % 4
+  private func byte(_ row: Int, _ input: Int) -> UnsafeMutablePointer<UInt8> {
+    let first = row / rows.tileRows * rows.tileRows, height = min(rows.tileRows, rows.rows - first)
+    return rows.tile(at: first) + rows.layout.place(row: row - first, input: input, rows: height)
   }
 
   /// q [rows][inputs].
-  var numbers: [UInt8] { (0..<rows.rows).flatMap { row in (0..<rows.inputs).map { byte(row, $0).pointee } } }
+  var numbers: [UInt8] { (0..<rows.rows).flatMap { row in (0..<rows.inputs).map { byte(row, $0).pointee ^ rows.layout.sign } } }
   var scales: [Float] { Array(UnsafeBufferPointer(start: rows.scales, count: rows.rows)) }
   var zeros: [Float] { Array(UnsafeBufferPointer(start: rows.zeros, count: rows.rows)) }
   var isIntact: Bool { memory.isIntact }

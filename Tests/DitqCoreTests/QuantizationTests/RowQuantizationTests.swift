@@ -31,12 +31,13 @@ private struct QuantizedRow: Equatable {
   var values: [Float] { q.map { scale * (Float($0) - zero) } }
 }
 
-/// Row `place` of a tile of `rows`, the others holding x backwards: what a set makes of it, and that it keeps to the tile.
+/// Row `place` of a tile of `rows`, the others holding x backwards, or a column of a panel: what a set makes of it, and that it keeps to the tile.
 private func quantize(
   _ x: [Float], _ set: InstructionSet, by range: ActivationRange? = nil, place: Int = 0, rows: Int = 1, isSigned: Bool = false
 ) -> QuantizedRow {
-  let source = Buffer(x), others = Buffer(Array(x.reversed())), depth = IntegerWeights.depth(x.count)
-  let memory = Buffer(count: depth * rows / 4), tile = UnsafeMutableRawPointer(memory.floats).assumingMemoryBound(to: UInt8.self)
+  let source = Buffer(x), others = Buffer(Array(x.reversed())), layout = set.kernels.layout
+  let byteCount = isSigned ? IntegerWeights.depth(x.count) * 32 : layout.rowSize(depth: x.count) * rows
+  let memory = Buffer(count: byteCount / 4), tile = UnsafeMutableRawPointer(memory.floats).assumingMemoryBound(to: UInt8.self)
   let scales = Buffer([Float](repeating: range?.scale ?? -1, count: rows)),
     zeros = Buffer([Float](repeating: range?.zero ?? -1, count: rows))
   withRowPointers { pointers in
@@ -44,10 +45,17 @@ private func quantize(
     for row in stride(from: 0, to: rows, by: 4) {
       let count = min(4, rows - row), scales = scales.floats + row, zeros = zeros.floats + row
       if range == nil { set.kernels.row_ranges(pointers + row, count, x.count, scales, zeros, isSigned ? 1 : 0) }
-      set.kernels.quantize_rows(pointers + row, count, x.count, scales, zeros, tile + row * 4, rows, isSigned ? 1 : 0)
+      if isSigned {
+        set.kernels.quantize_keys(
+          pointers + row, count, x.count, scales, zeros, row, UnsafeMutableRawPointer(tile).assumingMemoryBound(to: Int8.self))
+      } else {
+        set.kernels.quantize_rows(pointers + row, count, x.count, scales, zeros, tile + layout.place(row: row, input: 0, rows: rows), rows)
+      }
     }
   }
-  let q = (0..<x.count).map { k in tile[(k / 4 * rows + place) * 4 + k % 4] ^ (isSigned ? 0x80 : 0) }
+  let q = (0..<x.count).map { k in
+    isSigned ? tile[(k / 4 * 32 + place) * 4 + k % 4] ^ 0x80 : tile[layout.place(row: place, input: k, rows: rows)] ^ layout.sign
+  }
   #expect(
     memory.isIntact && source.isIntact && others.isIntact && scales.isIntact && zeros.isIntact,
     "\(set.name): row \(place) of \(rows), \(x.count) inputs")
@@ -76,11 +84,10 @@ struct RowQuantizationTests {
   @Test("a row of any length and kind is the definition's to the bit, for every set, in every place of a tile")
   func definition() {
     for set in instructionSets() {
-      let tileRows = Int(set.kernels.tile_rows)
       for count in depths {
         for (i, x) in rows(count, UInt64(count)).enumerated() {
-          let height = 1 + (count + i) % tileRows, place = (count * 7 + i) % height
           for isSigned in [false, true] {
+            let height = 1 + (count + i) % (isSigned ? 32 : Int(set.kernels.layout.rows)), place = (count * 7 + i) % height
             let (scale, zero) = isSigned ? ownSignedRange(x) : ownRange(x)
             let found = quantize(x, set, place: place, rows: height, isSigned: isSigned)
             let expected = QuantizedRow(q: quantized(x, scale: scale, zero: zero), scale: scale, zero: zero)
@@ -178,7 +185,7 @@ struct RowQuantizationTests {
         for threads in 1...3 {
           let machine = try Machine(set, threads: threads, scratchFloats: Executor.integerScratch(inputs: count))
           let output = Buffer(count: rowCount * outputs)
-          let packed = PackedIntegerRows(rows: rowCount, inputs: count, tileRows: machine.executor.tileRows)
+          let packed = PackedIntegerRows(rows: rowCount, inputs: count, machine.executor.layout)
           machine.executor.quantize(.plain(source.floats, stride: count), by: nil, nil, into: packed.rows)
           machine.executor.gemm(packed.rows, weights.weights, bias: UnsafePointer(bias.floats), into: output.floats, stride: outputs)
           #expect(

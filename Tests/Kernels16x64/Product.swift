@@ -1,0 +1,1 @@
+../Kernels5x16/Product.swift

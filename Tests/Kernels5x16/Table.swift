@@ -1,0 +1,1 @@
+../../Sources/KernelsGeneric/Table.swift
