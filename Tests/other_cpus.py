@@ -131,6 +131,21 @@ def check_kernels(triple):
     return f"kernels for {triple} ({', '.join(sorted(kernels))}) have no code under a name of others"
 
 
+# What a set exists for, and at least how much of it its kernels hold where all is inlined.
+INSTRUCTIONS = {"KernelsNEON": ("sdot", 140), "KernelsI8MM": ("usdot", 140), "KernelsGeneric": ("fmadd|fmla", 100)}
+
+
+def check_instructions(triple):
+    counts = {}
+    for folder in ROOT / f".build-{triple}", ROOT / f".build-{triple}-bare":
+        for path in folder.glob("Kernels*.o"):
+            instruction, least = INSTRUCTIONS[path.stem]
+            counts[f"{path.stem}{' (bare)' * folder.name.endswith('bare')}"] = count = len(
+                re.findall(rf"\t(?:{instruction})[.\w]*\t", run(f"{triple}-objdump", "-d", "--no-show-raw-insn", path)))  # fmt: skip
+            assert count >= least, f"{path}: {least} or more of {instruction} expected, {count} found: is something called that should be inlined?"
+    return f"kernels for {triple} are made of what their sets exist for: " + ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
 # ---- Programs under emulation ----
 
 
@@ -242,7 +257,7 @@ def main():
     compile_programs(folder)
     expected = check_sets(X86_64, folder, None)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        looks = [pool.submit(look, triple) for triple in TRIPLES for look in (check_library, check_kernels, check_archive)]
+        looks = [pool.submit(look, triple) for triple in TRIPLES for look in (check_library, check_kernels, check_instructions, check_archive)]
         pictures = [(platform, pool.submit(picture, platform, folder), pool.submit(check_sets, platform, folder, expected)) for platform in PLATFORMS]
         bindings = [(f"x86-64, {name}", pool.submit(draw, folder)) for name, draw in [("C++", picture_in_cpp), ("Python", picture_in_python)]]
         refusals = pool.submit(check_refusals, "aarch64-linux-gnu", "max")

@@ -26,8 +26,8 @@ mkdir -p "$build/lib" "$build/modules"
 # ---- C ----
 
 c_flags=(-std=gnu11 -O2 -fPIC -ffunction-sections -Wall -Werror)
-if [ -n "$bare" ]; then # the modules are their headers
-  importer=(-Xcc -DDITQ_BARE -Xcc -ffreestanding)
+if [ -n "$bare" ]; then # the modules are their headers; -ffreestanding would keep each helper of CKernels from being inlined
+  importer=(-Xcc -DDITQ_BARE -Xcc -nostdlibinc)
 else
   importer=(-Xcc -isystem -Xcc "/usr/$target/include")
   Tests/tools/cross_libpng.sh "$target" "$build/sysroot"
