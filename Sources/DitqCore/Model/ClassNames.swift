@@ -14,7 +14,7 @@ package final class ClassNames {
     }
     var byteCount = 0, starts = try [Int](room: names.count)
     for (label, name) in names.enumerated() {
-      guard !name.utf8.contains(0) else { throw DitqError(.malformed, "class names: the name of label \(label) contains a NUL") }
+      guard !name.contains("\0") else { throw DitqError(.malformed, "class names: the name of label \(label) contains a NUL") }
       starts.append(byteCount)
       byteCount += name.utf8.count + 1
     }

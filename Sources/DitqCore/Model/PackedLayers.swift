@@ -46,7 +46,7 @@ struct PackedLayer {
   }
 
   fileprivate func renamed(droppingPrefix prefix: String) -> PackedLayer {
-    PackedLayer(self, name: String(decoding: name.utf8.dropFirst(prefix.utf8.count), as: UTF8.self))
+    PackedLayer(self, name: name.bytes(from: prefix.utf8.count))
   }
 
   init(name: String, _ settings: Settings) throws(DitqError) {

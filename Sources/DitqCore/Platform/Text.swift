@@ -68,10 +68,28 @@ struct NameIndex {
 }
 
 extension String {
-  func starts(withBytesOf prefix: String) -> Bool { utf8.starts(with: prefix.utf8) }
-  func ends(withBytesOf suffix: String) -> Bool {
-    utf8.count >= suffix.utf8.count && utf8.dropFirst(utf8.count - suffix.utf8.count).elementsEqual(suffix.utf8)
+  @inline(never)
+  func starts(withBytesOf prefix: String) -> Bool { holds(prefix, at: 0) }
+  @inline(never)
+  func ends(withBytesOf suffix: String) -> Bool { holds(suffix, at: utf8.count - suffix.utf8.count) }
+
+  private func holds(_ part: String, at place: Int) -> Bool {
+    withBytes(of: self) { bytes in
+      let count = part.utf8.count
+      return place >= 0 && place + count <= bytes.count
+        && isEqual(UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[place..<place + count]), part)
+    }
   }
+
+  /// The text of some of its bytes, and of all from a place on.
+  @inline(never)
+  func bytes(_ range: Range<Int>) -> String { withBytes(of: self) { text(UnsafeRawBufferPointer($0), range) } }
+  func bytes(from place: Int) -> String { bytes(place..<utf8.count) }
+
+  /// Where this character of ASCII stands for the last time.
+  @inline(never)
+  func last(_ character: Unicode.Scalar) -> Int? { withBytes(of: self) { $0.lastIndex(of: UInt8(ascii: character)) } }
+  func contains(_ character: Unicode.Scalar) -> Bool { last(character) != nil }
 
   init(_ text: StaticString) { self = String(bytes: UnsafeRawPointer(text.utf8Start).assumingMemoryBound(to: CChar.self)) }
 
@@ -79,27 +97,41 @@ extension String {
   package init(bytes: UnsafePointer<CChar>) { self.init(cString: bytes) }
 }
 
+/// Whether these are the bytes of a text.
+@inline(never)
+func isEqual(_ bytes: UnsafeRawBufferPointer, _ text: String) -> Bool {
+  withBytes(of: text) { $0.count == bytes.count && (bytes.isEmpty || memcmp($0.baseAddress!, bytes.baseAddress!, bytes.count) == 0) }
+}
+
 /// The text of some of these bytes, ill-formed UTF-8 repaired.
 func text(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> String {
   String(decoding: UnsafeRawBufferPointer(rebasing: bytes[range]), as: UTF8.self)
 }
 
-/// The parts of a text between separators, at most `limit` of them; the last has what remains.
-func split(_ text: String, at separator: Unicode.Scalar, into limit: Int = .max) -> [String] {
-  text.utf8.split(separator: UInt8(ascii: separator), maxSplits: limit - 1).map { String(decoding: $0, as: UTF8.self) }
+/// The parts of a text between separators that are not empty, at most `limit` of them; the last has what remains.
+@inline(never)
+func split(_ whole: String, at separator: Unicode.Scalar, into limit: Int = .max) -> [String] {
+  withBytes(of: whole) { bytes in
+    var parts: [String] = [], start = 0
+    for place in bytes.indices where bytes[place] == UInt8(ascii: separator) && parts.count < limit - 1 {
+      if place > start { parts.append(text(UnsafeRawBufferPointer(bytes), start..<place)) }
+      start = place + 1
+    }
+    if start < bytes.count { parts.append(text(UnsafeRawBufferPointer(bytes), start..<bytes.count)) }
+    return parts
+  }
 }
 
 /// A path without what stands behind the last dot of its last name, unless the name begins with that.
 func withoutExtension(_ path: String) -> String {
-  let bytes = path.utf8, start = bytes.lastIndex(of: UInt8(ascii: "/")).map { bytes.index(after: $0) } ?? bytes.startIndex
-  guard let dot = bytes[start...].lastIndex(of: UInt8(ascii: ".")), dot != start else { return path }
-  return String(decoding: bytes[..<dot], as: UTF8.self)
+  let start = path.last("/").map { $0 + 1 } ?? 0
+  guard let dot = path.last("."), dot > start else { return path }
+  return path.bytes(0..<dot)
 }
 
 /// What stands behind the last "/" of a path.
 func lastComponent(_ path: String) -> String {
-  let bytes = path.utf8
-  return bytes.lastIndex(of: UInt8(ascii: "/")).map { String(decoding: bytes[bytes.index(after: $0)...], as: UTF8.self) } ?? path
+  path.last("/").map { path.bytes(from: $0 + 1) } ?? path
 }
 
 func asciiLowercased(_ text: String) -> String {

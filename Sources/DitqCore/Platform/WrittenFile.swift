@@ -49,7 +49,7 @@ private func linkTarget(_ path: String) throws(DitqError) -> String? {
 
 /// With its slash; "" for the present one.
 private func folder(of path: String) -> String {
-  path.utf8.lastIndex(of: UInt8(ascii: "/")).map { String(decoding: path.utf8[...$0], as: UTF8.self) } ?? ""
+  path.last("/").map { path.bytes(0..<$0 + 1) } ?? ""
 }
 
 /// `old`: what is there, nil for nothing. The temporary file never grants more than the final one will.

@@ -139,8 +139,8 @@ extension PickleGraph {
 
   /// Careful: asked of each key that a short pickle names again and again, so nothing is made of their bytes.
   func isText(_ value: PickleValue, _ expected: String) -> Bool {
-    guard let bytes = textBytes(value), bytes.count == expected.utf8.count else { return false }
-    return bytes.elementsEqual(expected.utf8)
+    guard let bytes = textBytes(value) else { return false }
+    return isEqual(bytes, expected)
   }
 
   /// "torch._utils._rebuild_tensor_v2"; nil where this names nothing. Careful: the same holds for names.

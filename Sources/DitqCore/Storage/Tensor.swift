@@ -71,13 +71,7 @@ func product(_ factors: [Int]) -> Int? {
 extension Tensor {
   fileprivate func renamed(droppingPrefix prefix: String) -> Tensor {
     Tensor(
-      name: name.droppingPrefix(prefix), dtype: dtype, shape: shape, start: start, byteCount: byteCount, elementCount: elementCount)
-  }
-}
-
-extension String {
-  fileprivate func droppingPrefix(_ prefix: String) -> String {
-    String(decoding: utf8.dropFirst(prefix.utf8.count), as: UTF8.self)
+      name: name.bytes(from: prefix.utf8.count), dtype: dtype, shape: shape, start: start, byteCount: byteCount, elementCount: elementCount)
   }
 }
 
@@ -129,7 +123,7 @@ final class TensorCollection {
     guard !inverted else { return try TensorCollection(chosen, opaque: opaque, metadata: metadata, in: files) }
     return try TensorCollection(
       chosen.mapped { $0.renamed(droppingPrefix: prefix) },
-      opaque: opaque.mapped { OpaqueTensor(name: $0.name.droppingPrefix(prefix), kind: $0.kind) }, metadata: metadata, in: files)
+      opaque: opaque.mapped { OpaqueTensor(name: $0.name.bytes(from: prefix.utf8.count), kind: $0.kind) }, metadata: metadata, in: files)
   }
 
   /// Of all files together.

@@ -51,7 +51,7 @@ private func variants(of stem: String, inDirectory directory: String) throws(Dit
   for name in try names(inDirectory: directory) {
     let parts = split(name, at: ".")
     let place = parts.count == 3 && (parts[2] == "safetensors" || parts[2] == "bin") ? 1 : parts.count == 5 && parts[2] == "index" ? 3 : nil
-    guard let place, parts[0] == stem, !parts[place].utf8.contains(UInt8(ascii: "-")) else { continue }
+    guard let place, parts[0] == stem, !parts[place].contains("-") else { continue }
     if !variants.contains(where: { $0 == parts[place] }) { try variants.add(parts[place]) }
   }
   return variants
@@ -83,7 +83,7 @@ private func readIndex(_ path: String, _ suffix: String) throws(DitqError) -> [A
     guard let shard = member.value.string else {
       throw DitqError(.malformed, "\(member.name): the name of a shard expected, \(member.value.kindName) found")
     }
-    guard shard.ends(withBytesOf: suffix), !shard.utf8.contains(UInt8(ascii: "/")), !shard.utf8.contains(0) else {
+    guard shard.ends(withBytesOf: suffix), !shard.contains("/"), !shard.contains("\0") else {
       throw DitqError(.malformed, "\(member.name): the plain name of a \(suffix) file expected, \(jsonLiteral(shard)) found")
     }
     try assignments.add(Assignment(tensor: member.name, shard: shard))

@@ -24,7 +24,7 @@ struct TorchArchive {
     guard let pickle, count == 1 else {
       throw DitqError(.malformed, "zip: one FOLDER/data.pkl expected, as torch.save writes it, \(count) found")
     }
-    let folder = String(decoding: pickle.name.utf8.dropLast("data.pkl".utf8.count), as: UTF8.self)
+    let folder = pickle.name.bytes(0..<pickle.name.utf8.count - "data.pkl".utf8.count)
     guard zip.find(folder + "constants.pkl") == nil else {
       throw DitqError(
         .unsupported, "a TorchScript module found, weights expected: save those, torch.save(torch.jit.load(path).state_dict(), path)")
@@ -36,9 +36,8 @@ struct TorchArchive {
     let data = folder + "data/"
     var keys: [String] = [], storages: [ZipEntry] = []
     for entry in zip.entries where entry.name.starts(withBytesOf: data) {
-      let key = entry.name.utf8.dropFirst(data.utf8.count)
-      guard key.count <= TorchArchive.keyByteCount else { continue }
-      try keys.add(String(decoding: key, as: UTF8.self))
+      guard entry.name.utf8.count - data.utf8.count <= TorchArchive.keyByteCount else { continue }
+      try keys.add(entry.name.bytes(from: data.utf8.count))
       try storages.add(entry)
     }
     (self.bytes, self.pickle, self.keys, self.storages) = (bytes, pickle.range, keys, storages)

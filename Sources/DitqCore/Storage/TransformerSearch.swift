@@ -30,7 +30,7 @@ struct TransformerSearch {
     for (index, end) in TransformerSearch.names.enumerated() {
       let length = name.count - end.utf8.count
       guard length >= 0, length <= TransformerSearch.prefixByteCount, length == 0 || name[length - 1] == UInt8(ascii: "."),
-        name[length...].elementsEqual(end.utf8)
+        isEqual(UnsafeRawBufferPointer(rebasing: name[length...]), end)
       else { continue }
       let prefix = text(name, 0..<length)
       if let place = findings.firstIndex(where: { $0.prefix == prefix }) {
