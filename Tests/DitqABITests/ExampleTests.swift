@@ -34,7 +34,7 @@ struct ExampleTests {
   @Test("the model says what it is, by number and by name")
   func description() throws {
     let model = try OpenModel(), info = model.info
-    #expect(info.struct_size == 88 && info.image_height == 32 && info.image_width == 32 && info.image_channels == 3)
+    #expect(info.struct_size == 96 && info.image_height == 32 && info.image_width == 32 && info.image_channels == 3)
     #expect(info.latent_channels == 3 && info.patch_size == 4 && info.hidden_size == 256 && info.depth == 6 && info.head_count == 4)
     #expect(info.class_count == 128 && info.weight_bits == 32 && info.has_decoder == 0 && info.macs_per_forward > 0)
     let name = try #require(ditq_model_class_name(model.handle, 0))
