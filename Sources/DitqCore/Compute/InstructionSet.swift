@@ -25,26 +25,32 @@ struct InstructionSet: Sendable {
     (self.surroundings, self.fill) = (surroundings, fill)
   }
 
-  private static let generic = InstructionSet(number: 1, name: "generic", fill: { ditqk_generic($0) })
+  // Made at each use, which is once a session: as a stored property it would be a variable of the library's that the first use fills in.
+  private static var generic: InstructionSet { InstructionSet(number: 1, name: "generic", fill: { ditqk_generic($0) }) }
   #if arch(x86_64)
-    static let all = [
-      generic,
-      InstructionSet(number: 2, name: "AVX2", isPresent: { ditqp_has_avx2() != 0 }, fill: { ditqk_avx2($0) }),
-      InstructionSet(number: 3, name: "AVX-512 VNNI", isPresent: { ditqp_has_avx512vnni() != 0 }, fill: { ditqk_avx512($0) }),
-    ]
-  #elseif arch(arm64)
-    private static let neon = InstructionSet(
-      number: 4, name: "NEON dot product", isPresent: { ditqp_has_neon_dot() != 0 }, fill: { ditqk_neon($0) })
-    #if DITQ_BARE  // where code is counted
-      static let all = [generic, neon]
-    #else
-      static let all = [
-        generic, neon,
-        InstructionSet(number: 5, name: "NEON I8MM", isPresent: { ditqp_has_neon_i8mm() != 0 }, fill: { ditqk_i8mm($0) }),
+    static var all: [InstructionSet] {
+      [
+        generic,
+        InstructionSet(number: 2, name: "AVX2", isPresent: { ditqp_has_avx2() != 0 }, fill: { ditqk_avx2($0) }),
+        InstructionSet(number: 3, name: "AVX-512 VNNI", isPresent: { ditqp_has_avx512vnni() != 0 }, fill: { ditqk_avx512($0) }),
       ]
+    }
+  #elseif arch(arm64)
+    private static var neon: InstructionSet {
+      InstructionSet(number: 4, name: "NEON dot product", isPresent: { ditqp_has_neon_dot() != 0 }, fill: { ditqk_neon($0) })
+    }
+    #if DITQ_BARE  // where code is counted
+      static var all: [InstructionSet] { [generic, neon] }
+    #else
+      static var all: [InstructionSet] {
+        [
+          generic, neon,
+          InstructionSet(number: 5, name: "NEON I8MM", isPresent: { ditqp_has_neon_i8mm() != 0 }, fill: { ditqk_i8mm($0) }),
+        ]
+      }
     #endif
   #else
-    static let all = [generic]
+    static var all: [InstructionSet] { [generic] }
   #endif
 
   /// The best set of this CPU that is no better than `limit`, a number of ditq.h; 0 is no limit. The first of the sets is everywhere.
