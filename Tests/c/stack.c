@@ -161,9 +161,17 @@ static ditq_status predict(void) {
   return ditq_predict(session, latents, timesteps, labels, 3, output, sizeof output, &error);
 }
 static ditq_status describe_session(void) { return ditq_session_describe_json(session, text, sizeof text, &needed, &error); }
+static ditq_status tell_session(void) {
+  ditq_session_info info = {.struct_size = sizeof info};
+  return ditq_session_describe(session, &info, &error);
+}
 static ditq_status cancel(void) { return ditq_session_cancel(session), DITQ_OK; }
 static ditq_status run_create(void) { return ditq_run_create(model, labels, seeds, 3, sampling(DITQ_SAMPLER_DDIM, 0.5), &run, &error); }
 static ditq_status run_step(void) { return ditq_run_step(run, session, &remaining, &error); }
+static ditq_status run_describe(void) {
+  ditq_run_info info = {.struct_size = sizeof info};
+  return ditq_run_describe(run, &info, &error);
+}
 static ditq_status run_latents(void) { return ditq_run_latents(run, latents, output, sizeof output, &error); }
 static ditq_status run_save(void) { return ditq_run_save(run, saved, sizeof saved, &saved_size, &error); }
 static ditq_status run_restore(void) { return ditq_run_restore(model, saved, saved_size, &restored, &error); }
@@ -194,8 +202,8 @@ static const struct { const char *name; ditq_status (*call)(void); } calls[] = {
     {"quantize_by_ranges", quantize_static}, {"quantize_to_4_bits_with_a_budget", quantize_spread}, {"compare", compare},
     {"report", read_report}, {"session_create", create_session}, {"session_create_with_a_decoder", create_latent}, {"generate", generate},
     {"generate_with_a_decoder", generate_latent}, {"denoise", denoise}, {"decode", decode}, {"decode_float", decode_float},
-    {"predict", predict}, {"session_describe_json", describe_session}, {"session_cancel", cancel}, {"run_create", run_create},
-    {"run_step", run_step}, {"run_latents", run_latents}, {"run_save", run_save}, {"run_restore", run_restore}, {"png_write", png_write},
+    {"predict", predict}, {"session_describe_json", describe_session}, {"session_describe", tell_session}, {"session_cancel", cancel}, {"run_create", run_create},
+    {"run_step", run_step}, {"run_describe", run_describe}, {"run_latents", run_latents}, {"run_save", run_save}, {"run_restore", run_restore}, {"png_write", png_write},
     {"png_encode", png_encode}, {"linear_create", linear_create}, {"linear_apply", linear_apply}, {"destroying_everything", destroy}};
 
 /* ---- Measuring ---- */
